@@ -1,0 +1,100 @@
+"""evaluate reconstruction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from divot.cli import options
+from divot.cli.options import DtypeName, FitName
+from divot.cli.screen import Screen
+from divot.config.errors import RecipeError
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure a model.")
+
+_DEFAULT_WORLD_CLIPS = 32
+
+
+@app.callback()
+def _root() -> None:
+    # With a callback a single command keeps its name.
+    pass
+
+
+@app.command()
+def reconstruction(
+    world: Annotated[
+        bool, typer.Option("--world", help="Held-out clips of Sprite World (the default).")
+    ] = False,
+    videos: Annotated[Path | None, typer.Option("--videos", help="All videos of a folder.")] = None,
+    num_clips: Annotated[
+        int | None,
+        typer.Option(
+            "-n", "--clips", min=1, help="Clips of the world; of each video.", show_default="32; all"
+        ),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the measures here; a page and a sheet beside it.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Clips that are encoded at once.")] = 8,
+    fit: options.Fit = FitName.crop,
+    steps: options.Steps = None,
+    guidance: options.Guidance = None,
+    solver: options.Solver = None,
+    eta: options.Eta = None,
+    model: options.Model = "tiny",
+    device: options.Device = "auto",
+    dtype: options.Dtype = DtypeName.float32,
+    seed: options.Seed = 0,
+    quiet: options.Quiet = False,
+) -> None:
+    """Encode and decode many clips and measure how near they come to the original."""
+    if world and videos is not None:
+        raise RecipeError("--world and --videos", "contradict each other", "Give one of them")
+    if json_file is not None and json_file.suffix.lower() != ".json":
+        raise RecipeError("--json", f"{json_file} does not end in .json", "Give a name that does")
+    screen = Screen(quiet=quiet)
+    with screen.progress("evaluate") as on_progress:
+        from divot import evaluation
+        from divot.evaluation.report import measure_text
+        from divot.pipelines.divot import Divot
+        from divot.pipelines.load import resolve_sampler
+
+        divot = Divot.from_pretrained(model, device, dtype.value)
+        sampler = resolve_sampler(
+            divot.detokenizer("reconstruct").config,
+            steps,
+            guidance,
+            None if solver is None else solver.value,
+            eta,
+        )
+
+        def show(done: int, total: int) -> None:
+            on_progress(done / total, done)
+
+        if videos is None:
+            result = evaluation.evaluate_world_reconstruction(
+                divot,
+                seed=seed,
+                count=num_clips or _DEFAULT_WORLD_CLIPS,
+                sampler=sampler,
+                batch_size=batch_size,
+                on_progress=show,
+            )
+        else:
+            result = evaluation.evaluate_video_reconstruction(
+                divot,
+                videos,
+                seed=seed,
+                max_clips_per_video=num_clips,
+                fit=fit.value,
+                sampler=sampler,
+                batch_size=batch_size,
+                on_progress=show,
+            )
+        files = [] if json_file is None else evaluation.write_report(result, json_file)
+    lines = [f"{name:<28} {measure_text(name, value)}" for name, value in result.measures.items()]
+    rejected = [f"  not read: {name}: {cause}" for name, cause in result.run["rejected"].items()]
+    screen.result({}, f"{result.run['clips']} clips", *lines, *rejected, *(f"wrote {path}" for path in files))

@@ -1,0 +1,188 @@
+"""demo, encode, decode, reconstruct."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from divot.cli import options
+from divot.cli.options import DtypeName, FitName
+from divot.cli.screen import Screen, print_warning
+
+EXIT_SOME_FAILED = 1
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file to `app`."""
+    for command in (demo, encode, decode, reconstruct):
+        app.command()(command)
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")] = Path("out/demo"),
+    video: Annotated[Path | None, typer.Option("--video", help="A video instead of the bundled one.")] = None,
+    world_clips: Annotated[int, typer.Option(min=0, max=100, help="Clips of Sprite World.")] = 3,
+    steps: options.Steps = None,
+    model: options.Model = "tiny",
+    device: options.Device = "auto",
+    dtype: options.Dtype = DtypeName.float32,
+    seed: options.Seed = 0,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Reconstruct a few clips and write a page to look at."""
+    screen = Screen(as_json, quiet)
+    with screen.progress("demo") as on_progress:
+        from divot.pipelines.demo import run_demo
+        from divot.pipelines.divot import Divot
+
+        divot = Divot.from_pretrained(model, device, dtype.value)
+        done = run_demo(divot, out, video, seed, world_clips, steps, on_progress)
+    rows = [f"{e['title']:<24} {e['clips']:>3} clips   {_scores(e)}" for e in done.examples]
+    record = {"page": str(done.page), "seconds": round(done.seconds, 2), "examples": done.examples}
+    screen.result(record, *rows, f"{done.seconds:.1f} s with {model}. Open {done.page}")
+
+
+def encode(
+    videos: Annotated[
+        list[Path], typer.Argument(help="Video files, or folders of them.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Token store to write or to continue.")],
+    fit: options.Fit = FitName.crop,
+    batch_size: Annotated[int, typer.Option(min=1, help="Clips that are encoded at once.")] = 1,
+    model: options.Model = "tiny",
+    device: options.Device = "auto",
+    dtype: options.Dtype = DtypeName.float32,
+    seed: options.NoSeed = 0,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Videos to a token store.
+
+    Run it again to continue after a stop: what is there is not made again.
+    """
+    screen = Screen(as_json, quiet)
+    with screen.progress("encode") as on_progress:
+        from divot.pipelines.divot import Divot
+        from divot.pipelines.encode import encode_videos, list_videos
+
+        paths = list_videos(videos)
+        divot = Divot.from_pretrained(model, device, dtype.value)
+        done = encode_videos(
+            divot,
+            paths,
+            out,
+            fit.value,
+            batch_size,
+            on_progress,
+            on_failure=lambda name, cause: print_warning(f"{name}: {cause}. It was left out"),
+        )
+    rate = done.num_clips / done.seconds if done.seconds else 0.0
+    record = {
+        "store": str(out),
+        "encoded": done.encoded,
+        "skipped": done.skipped,
+        "failed": done.failed,
+        "clips": done.num_clips,
+        "seconds": round(done.seconds, 2),
+    }
+    screen.result(
+        record,
+        f"{len(done.encoded)} videos encoded ({done.num_clips} clips, {rate:.2f} a second), "
+        f"{len(done.skipped)} were there already, {len(done.failed)} cannot be read",
+        *(f"  not read: {name}: {cause}" for name, cause in done.failed.items()),
+        f"wrote {out}",
+    )
+    if done.failed:
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def decode(
+    tokens: Annotated[
+        Path, typer.Argument(help="Token store, or a safetensors file with `tokens`.", show_default=False)
+    ],
+    out: options.VideoOut,
+    video: Annotated[str | None, typer.Option("--video", help="Name of the video in the store.")] = None,
+    steps: options.Steps = None,
+    guidance: options.Guidance = None,
+    solver: options.Solver = None,
+    eta: options.Eta = None,
+    detokenizer: options.Detokenizer = None,
+    model: options.Model = "tiny",
+    device: options.Device = "auto",
+    dtype: options.Dtype = DtypeName.float32,
+    seed: options.Seed = 0,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Tokens to a video."""
+    screen = Screen(as_json, quiet)
+    with screen.progress("decode") as on_progress:
+        from divot.pipelines.decode import decode_tokens, find_tokens
+        from divot.pipelines.divot import Divot
+
+        found = find_tokens(tokens, video)
+        record = decode_tokens(
+            Divot.from_pretrained(model, device, dtype.value),
+            found,
+            out,
+            seed,
+            steps,
+            guidance,
+            None if solver is None else solver.value,
+            eta,
+            detokenizer,
+            tokens,
+            on_progress,
+        )
+    made_by = record["detokenizer"]["name"]
+    screen.result(record, f"{record['clips']} clips, {record['frames']} frames by {made_by}", f"wrote {out}")
+
+
+def reconstruct(
+    video: Annotated[Path, typer.Argument(help="Video file.", show_default=False)],
+    out: options.VideoOut,
+    clips: Annotated[int | None, typer.Option(min=1, help="Only the first so many clips of 2 s.")] = None,
+    fit: options.Fit = FitName.crop,
+    steps: options.Steps = None,
+    guidance: options.Guidance = None,
+    solver: options.Solver = None,
+    eta: options.Eta = None,
+    detokenizer: options.Detokenizer = None,
+    model: options.Model = "tiny",
+    device: options.Device = "auto",
+    dtype: options.Dtype = DtypeName.float32,
+    seed: options.Seed = 0,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """A video to tokens and back, beside the original."""
+    screen = Screen(as_json, quiet)
+    with screen.progress("reconstruct") as on_progress:
+        from divot.pipelines.divot import Divot
+        from divot.pipelines.reconstruct import write_reconstruction
+
+        divot = Divot.from_pretrained(model, device, dtype.value)
+        result = divot.reconstruct(
+            video,
+            seed,
+            steps,
+            guidance,
+            None if solver is None else solver.value,
+            eta,
+            fit.value,
+            clips,
+            detokenizer,
+            on_progress,
+        )
+        record = write_reconstruction(result, out, divot, video, seed, fit=fit.value)
+    summary = (
+        f"{record['clips']} clips, {record['frames']} frames by {result.detokenizer}   {_scores(record)}"
+    )
+    screen.result(record, summary, *(f"wrote {path}" for path in record["files"].values()))
+
+
+def _scores(record: dict[str, float]) -> str:
+    return f"PSNR {record['psnr_db']:.2f} dB   SSIM {record['ssim']:.3f}   {record['seconds']:.1f} s"

@@ -1,0 +1,99 @@
+"""info, inspect, convert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from divot.cli import options
+from divot.cli.screen import Screen
+
+convert = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Weights of other projects to a model folder, and back."
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file to `app`."""
+    app.command()(info)
+    app.command()(inspect)
+
+
+def info(as_json: options.AsJson = False) -> None:
+    """Versions, devices, presets and bundled weights."""
+    from divot.pipelines.info import describe_installation
+
+    found = describe_installation()
+    lines = [f"{name:<14} {version or 'not installed'}" for name, version in found["versions"].items()]
+    lines += [f"{'devices':<14} {', '.join(found['devices'])}; {found['cores']} cores"]
+    for name, about in found["presets"].items():
+        tokens, size = "x".join(map(str, about["tokens"])), about["frame_size"]
+        sizes = f"{tokens} tokens a clip, {size}x{size} pixels"
+        lines.append(f"{'preset ' + name:<14} {sizes}; {_weights(about['weights'])}")
+    Screen(as_json).result(found, *lines)
+
+
+def _weights(bundled: dict[str, Any] | None) -> str:
+    if bundled is None:
+        return "no weights in the package"
+    parts = ", ".join(f"{name} {count / 1e6:.1f} M" for name, count in bundled["parameters"].items())
+    return f"{bundled['size_bytes'] / 1e6:.1f} MB bundled ({parts})"
+
+
+def inspect(
+    path: Annotated[
+        Path, typer.Argument(help="Model folder, component folder or weight file.", show_default=False)
+    ],
+    as_json: options.AsJson = False,
+) -> None:
+    """Say what a folder or weight file is, without loading it."""
+    from divot.weights.inspect import inspect_path
+
+    found = inspect_path(path)
+    Screen(as_json).result(found.to_dict(), *found.lines())
+
+
+Source = Annotated[
+    str, typer.Argument(help="Folder or file of the released weights, or hub id.", show_default=False)
+]
+Out = Annotated[Path, typer.Argument(help="Model folder to write.", show_default=False)]
+
+
+@convert.command()
+def official(source: Source, out: Out, as_json: options.AsJson = False, quiet: options.Quiet = False) -> None:
+    """The released Divot weights to a model folder."""
+    from divot.weights.official import convert_official
+
+    _say(convert_official(source, out), out, as_json, quiet)
+
+
+@convert.command("to-official")
+def to_official(
+    model: Annotated[str, typer.Argument(help="Model folder, preset or hub id.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """A model folder to files of the released form."""
+    from divot.weights.official import convert_to_official
+
+    _say(convert_to_official(model, out), out, as_json, quiet)
+
+
+@convert.command()
+def dynamicrafter(
+    source: Annotated[str, typer.Argument(help="DynamiCrafter's checkpoint.", show_default=False)],
+    out: Out,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """DynamiCrafter's weights to the start of a de-tokenizer."""
+    from divot.weights.dynamicrafter import convert_dynamicrafter
+
+    _say(convert_dynamicrafter(source, out), out, as_json, quiet)
+
+
+def _say(report: Any, out: Path, as_json: bool, quiet: bool) -> None:
+    Screen(as_json, quiet).result(report.to_dict(), *report.lines(), f"wrote {out}")

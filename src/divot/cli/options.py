@@ -1,0 +1,77 @@
+"""Every option that several commands share, with its help, once."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+VIDEO_OUTPUTS = (".mp4", ".gif", ".webp")
+
+
+class DtypeName(str, Enum):
+    """Types that weights can have in memory."""
+
+    float32 = "float32"
+    float16 = "float16"
+    bfloat16 = "bfloat16"
+
+
+class FitName(str, Enum):
+    """Ways to make a picture square."""
+
+    crop = "crop"
+    letterbox = "letterbox"
+    stretch = "stretch"
+
+
+class SolverName(str, Enum):
+    """Samplers of the de-tokenizer."""
+
+    ddim = "ddim"
+    dpm = "dpm++"
+    euler = "euler"
+    unipc = "unipc"
+
+
+def _video_output(path: Path | None) -> Path | None:
+    if path is not None and path.suffix.lower() not in VIDEO_OUTPUTS:
+        raise typer.BadParameter(f"{path} ends in {path.suffix!r}; give a name in {', '.join(VIDEO_OUTPUTS)}")
+    return path
+
+
+Model = Annotated[
+    str,
+    typer.Option("--model", "--preset", "-m", help="Preset with bundled weights, model folder, or hub id."),
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
+Dtype = Annotated[DtypeName, typer.Option("--dtype", help="Type of the weights in memory.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Same seed, same result.")]
+NoSeed = Annotated[int, typer.Option("--seed", min=0, help="Changes nothing: there is no chance in this.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors (and --json).")]
+Fit = Annotated[FitName, typer.Option("--fit", help="How frames are made square.")]
+Steps = Annotated[
+    int | None, typer.Option("--steps", min=1, help="De-noising steps.", show_default="the model's")
+]
+Guidance = Annotated[
+    float | None,
+    typer.Option("--guidance", min=0.0, help="Guidance scale, 1 for none.", show_default="the model's"),
+]
+Solver = Annotated[SolverName | None, typer.Option("--solver", help="Sampler.", show_default="the model's")]
+Eta = Annotated[
+    float | None,
+    typer.Option(
+        "--eta", min=0.0, max=1.0, help="Noise added at each ddim step.", show_default="the model's"
+    ),
+]
+Detokenizer = Annotated[
+    str | None,
+    typer.Option("--detokenizer", help="Name of the de-tokenizer.", show_default="the task's"),
+]
+VideoOut = Annotated[
+    Path,
+    typer.Option("--out", "-o", callback=_video_output, help="Video to write: .mp4, .gif or .webp."),
+]

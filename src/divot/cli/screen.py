@@ -1,0 +1,85 @@
+"""What is printed where: results or one JSON object on stdout; progress, warnings and errors on stderr."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+Progress = Callable[[float, int], None]
+"""Called with the share of the work that is done and the number of clips done."""
+
+
+def print_error(message: str) -> None:
+    """Say what went wrong, in one line."""
+    _line("error:", "bold red", message)
+
+
+def print_warning(message: str) -> None:
+    """Say what was left out, in one line."""
+    _line("warning:", "yellow", message)
+
+
+def _line(word: str, style: str, message: str) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    text = Text.assemble((word, style), " ", " ".join(message.split()))
+    # Not broken at the edge of the screen: one error stays one line for whoever searches in a log.
+    Console(stderr=True, soft_wrap=True).print(text)
+
+
+class Screen:
+    """Where a command prints.
+
+    Args:
+        as_json: the result is one JSON object.
+        quiet: no progress, and no result in words.
+    """
+
+    def __init__(self, as_json: bool = False, quiet: bool = False) -> None:
+        self._as_json, self._quiet = as_json, quiet
+
+    def result(self, record: dict[str, Any], *lines: str) -> None:
+        """Print what came out: the record as JSON, or the lines."""
+        if self._as_json:
+            print(json.dumps(record, indent=2, ensure_ascii=False))
+        elif not self._quiet:
+            from rich.console import Console
+            from rich.text import Text
+
+            console = Console(soft_wrap=True, highlight=False)
+            for line in lines:
+                console.print(Text(line))
+
+    @contextmanager
+    def progress(self, label: str) -> Iterator[Progress]:
+        """Show a bar with clips, clips per second and time left while the block runs."""
+        if self._quiet:
+            yield lambda share, clips: None
+            return
+        from rich import progress as bars
+        from rich.console import Console
+
+        columns = (
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(),
+            bars.TaskProgressColumn(),
+            bars.TextColumn("{task.fields[rate]}"),
+            bars.TimeRemainingColumn(),
+        )
+        with bars.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            # Without a total the bar swings to and fro: the libraries are being loaded.
+            task = bar.add_task(label, total=None, rate="loading")
+            begin: list[float] = []
+
+            def show(share: float, clips: int) -> None:
+                if not begin:
+                    begin.append(time.perf_counter())
+                elapsed_s = time.perf_counter() - begin[0]
+                rate = f"{clips} clips, {clips / elapsed_s:.2f} clips/s" if clips and elapsed_s > 0 else ""
+                bar.update(task, total=1.0, completed=share, rate=rate)
+
+            yield show

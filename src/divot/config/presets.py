@@ -1,0 +1,90 @@
+"""The two sizes of the project: `paper`, with the released checkpoints' shapes, and `tiny`, shipped and trained on a CPU."""
+
+from __future__ import annotations
+
+from divot.config.errors import RecipeError
+from divot.config.models import (
+    AutoencoderConfig,
+    DetokenizerConfig,
+    ModelConfig,
+    ProjectorConfig,
+    SamplerConfig,
+    TokenizerConfig,
+    UNetConfig,
+    ViTConfig,
+)
+
+
+def _paper() -> ModelConfig:
+    # The official sampler: 50 uniform DDIM steps, eta 1, guidance 7.5 rescaled by 0.7.
+    sampler = SamplerConfig(spacing="uniform", eta=1.0, guidance_scale=7.5, guidance_rescale=0.7)
+    return ModelConfig(TokenizerConfig(), DetokenizerConfig(sampler=sampler))
+
+
+def _tiny() -> ModelConfig:
+    vit = ViTConfig(image_size=64, patch_size=8, width=128, num_layers=2, num_heads=4, mlp_width=512)
+    tokenizer = TokenizerConfig(
+        vit=vit,
+        temporal_width=128,
+        temporal_depth=1,
+        temporal_heads=4,
+        hidden_width=128,
+        # As many cells as patches: nothing is averaged away, a sprite is only a few patches wide.
+        pool_size=8,
+        spatiotemporal_depth=1,
+        spatiotemporal_heads=4,
+        resampler_depth=2,
+        resampler_heads=4,
+        resampler_head_width=32,
+        token_width=32,
+    )
+    detokenizer = DetokenizerConfig(
+        frame_size=64,
+        token_width=32,
+        projector=ProjectorConfig(
+            width=128, depth=1, num_heads=4, head_width=32, num_queries=64, has_positions=True
+        ),
+        unet=UNetConfig(
+            in_channels=8,
+            out_channels=8,
+            patch_size=4,
+            model_channels=96,
+            channel_mult=(1, 1),
+            num_res_blocks=1,
+            attention_resolutions=(1, 2),
+            num_head_channels=32,
+            norm_groups=8,
+            context_width=128,
+            context_split=None,
+            default_frame_stride=None,
+            has_initial_attention=False,
+            has_positions=True,
+            dropout=0.0,
+        ),
+        autoencoder=AutoencoderConfig(
+            latent_channels=8,
+            block_channels=(8, 24, 48),
+            layers_per_block=1,
+            # With as many groups as channels the norm would take a frame's brightness away.
+            norm_groups=1,
+            has_mid_attention=False,
+            scaling_factor=1.0,
+        ),
+        sampler=SamplerConfig(num_steps=20),
+    )
+    return ModelConfig(tokenizer, detokenizer)
+
+
+_PRESETS = {"paper": _paper, "tiny": _tiny}
+PRESET_NAMES = tuple(_PRESETS)
+
+
+def preset(name: str) -> ModelConfig:
+    """The configuration of that name.
+
+    Raises:
+        RecipeError: if there is no preset of that name.
+    """
+    if name not in _PRESETS:
+        raise RecipeError(name, "is not a preset", f"Choose one of {', '.join(PRESET_NAMES)}")
+    return _PRESETS[name]()

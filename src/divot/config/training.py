@@ -1,0 +1,96 @@
+"""The settings of a training run, one value for all stages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from divot.config.errors import RecipeError
+
+STAGES = ("vae", "tokenizer", "detokenizer")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the clips come from."""
+
+    world_share: float = 1.0
+    """Share of Sprite World clips in a batch, 0 to 1; the rest are drawn from `videos`."""
+    world_seed: int = 1
+    videos: str | None = None
+    """A folder of video files, read with all its sub-folders."""
+    flip: bool = True
+    """Mirror half of the clips from `videos`."""
+    num_workers: int = 0
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Muon for the matrices and AdamW for the rest, or AdamW for all; cosine schedule with warm-up."""
+
+    learning_rate: float = 1e-4
+    use_muon: bool = False
+    """Muon for weights of two dimensions; its steps are scaled to AdamW's, so both share the learning rate."""
+    betas: tuple[float, ...] = (0.9, 0.98)
+    weight_decay: float = 0.0
+    warmup_steps: int = 500
+    final_share: float = 0.05
+    """The learning rate at the end, as a share of the highest."""
+    clip_norm: float = 1.0
+    ema_decay: float = 0.999
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run."""
+
+    stage: str = "tokenizer"
+    preset: str = "tiny"
+    seed: int = 0
+    batch_size: int = 8
+    """Clips a step, over all processes (frames, for the vae stage)."""
+    num_steps: int = 1000
+    precision: str = "no"
+    """`no` for float32, `bf16` for autocast."""
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    last_timestep_share: float = 0.0
+    """Share of the clips that are noised to the very last time of the schedule, where tokens are all there is."""
+    condition_drop: float = 0.0
+    """Share of the clips whose tokens are replaced by the null tokens (for guidance)."""
+    train_vit: bool = True
+    """Train the ViT with the rest of the tokenizer; false keeps it frozen."""
+    train_vae_encoder: bool = True
+    """In the vae stage, false trains the decoder alone: latents stay what they were."""
+    kl_weight: float = 1e-5
+    """In the vae stage, weight of the KL term, nats a latent position."""
+    init_model: str | None = None
+    """Model folder or preset whose tokenizer and de-tokenizer the run starts from."""
+    init_vae: str | None = None
+    """Folder of an AutoencoderKL in diffusers' form."""
+    init_unet: str | None = None
+    """Folder made by `divot convert dynamicrafter`: its U-Net."""
+    init_vit: str | None = None
+    """Folder made by `divot convert dynamicrafter`: its ViT."""
+    log_every: int = 20
+    sample_every: int = 500
+    checkpoint_every: int = 200
+    keep_checkpoints: int = 2
+
+    def check(self, source: str) -> None:
+        """Refuse settings that contradict each other.
+
+        Raises:
+            RecipeError: names the setting.
+        """
+        if self.stage not in STAGES:
+            raise RecipeError(source, f"stage is {self.stage!r}", f"Choose one of {', '.join(STAGES)}")
+        if not 0 <= self.data.world_share <= 1:
+            raise RecipeError(source, f"data.world_share is {self.data.world_share}", "Give a share from 0 to 1")
+        if self.data.world_share < 1 and self.data.videos is None:
+            raise RecipeError(source, "data.world_share is below 1 but data.videos is not set", "Set data.videos=FOLDER")
+        if self.precision not in ("no", "bf16"):
+            raise RecipeError(source, f"precision is {self.precision!r}", "Choose no or bf16")
+        if self.stage == "detokenizer" and self.init_model is None:
+            raise RecipeError(source, "the detokenizer stage needs a tokenizer", "Set init_model=FOLDER")
+        if min(self.batch_size, self.num_steps, self.log_every, self.sample_every, self.checkpoint_every) < 1:
+            raise RecipeError(source, "a size, count or interval is below 1", "Give whole numbers of 1 or more")

@@ -1,0 +1,94 @@
+"""Clips for training, by number: the same seed and number give the same clip, so a run can stop and go on anywhere.
+
+Letters: F frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from divot.config.errors import DataError, VideoReadError
+from divot.config.training import DataConfig
+from divot.world import clip as world_clip
+
+VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif", ".m4v", ".mpg", ".mpeg"}
+# A clip whose file cannot be read is replaced by another draw this often before the folder is given up.
+MAX_DRAWS = 20
+log = logging.getLogger(__name__)
+
+
+def list_videos(folder: str | Path) -> list[Path]:
+    """The video files of a folder and its sub-folders, in order of name.
+
+    Raises:
+        DataError: if there is no such folder, or no video in it.
+    """
+    folder = Path(folder)
+    files = sorted(
+        p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and not p.name.startswith(".")
+    )
+    if not files:
+        cause = "has no video files" if folder.is_dir() else "is no folder"
+        raise DataError(
+            folder, cause, f"Give a folder with files such as {', '.join(sorted(VIDEO_SUFFIXES)[:4])}"
+        )
+    return files
+
+
+class ClipDataset:
+    """Clip number n of a run: a Sprite World clip of the training split, or a random clip of a random video.
+
+    A torch map-style dataset. A video that cannot be read is counted in `rejected` with its reason, and another is
+    drawn in its place.
+    """
+
+    def __init__(self, config: DataConfig, seed: int, size_px: int, length: int) -> None:
+        self.config, self.seed, self.size_px, self.length = config, seed, size_px, length
+        self.videos = list_videos(config.videos) if config.videos and config.world_share < 1 else []
+        self.rejected: dict[str, str] = {}
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        """Clip `number`: uint8 [F, H, W, 3], 16 frames at 8 fps."""
+        rng = np.random.default_rng([self.seed, number])
+        if rng.random() < self.config.world_share:
+            return world_clip(self.config.world_seed, number, "train", self.size_px).frames
+        for _ in range(MAX_DRAWS):
+            path = self.videos[rng.integers(len(self.videos))]
+            try:
+                frames = self._video_clip(path, rng)
+            except VideoReadError as error:
+                if str(path) not in self.rejected:
+                    log.warning("left out: %s", error)
+                self.rejected[str(path)] = error.cause
+                continue
+            return frames[:, :, ::-1] if self.config.flip and rng.random() < 0.5 else frames
+        raise DataError(
+            str(self.config.videos),
+            f"{MAX_DRAWS} videos in a row could not be read (last: {path})",
+            "Remove or repair the files",
+        )
+
+    def _video_clip(self, path: Path, rng: np.random.Generator) -> np.ndarray:
+        # Only here: world clips need no video library.
+        from divot.video.clips import random_clip
+        from divot.video.reader import VideoReader
+        from divot.video.transform import SquareFit
+
+        with VideoReader(path) as reader:
+            place = random_clip(reader.duration_s, rng)
+            return reader.frames_at_times(place.times_s, SquareFit(self.size_px))
+
+
+def to_batch(clips: list[np.ndarray]) -> Any:
+    """Clips uint8 [F, H, W, 3] to one float32 tensor [B, F, 3, H, W] in [-1, 1]."""
+    import torch
+
+    stacked = torch.from_numpy(np.ascontiguousarray(np.stack(clips)))
+    return stacked.permute(0, 1, 4, 2, 3).float() / 127.5 - 1.0

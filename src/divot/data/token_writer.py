@@ -1,0 +1,284 @@
+"""Writing a token store: clip by clip, in constant memory, to be taken up again after any stop.
+
+What is promised: a shard and a line are there as a whole or not at all. A process that is killed loses at
+most the clips since its last whole shard, and the store that a second run completes is, byte for byte, that
+of an unbroken run. Two processes cannot write to one store: the second is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from divot.config.errors import DataError
+from divot.config.files import write_json, written_whole
+from divot.data.tokens import (
+    DTYPES,
+    MANIFEST_FILE,
+    SHARDS_FOLDER,
+    VIDEOS_FILE,
+    Manifest,
+    Shard,
+    StoredVideo,
+    read_manifest,
+    read_videos,
+)
+from divot.video.clips import Clip
+
+
+class TokenStoreWriter:
+    """A token store, open for writing; use it in a `with` block.
+
+    Args:
+        folder: made if it is not there; an existing store is continued.
+        manifest: what the tokens will be; an existing store must agree in all but `model` and
+            `clips_per_shard`.
+
+    Raises:
+        DataError: if the folder is something else, holds tokens of another kind, or another process writes
+            to it.
+    """
+
+    def __init__(self, folder: str | Path, manifest: Manifest) -> None:
+        self.folder = Path(folder)
+        path = self.folder / MANIFEST_FILE
+        if not path.is_file():
+            _check_unused(self.folder)
+            write_json(path, asdict(manifest))
+        self.manifest = read_manifest(self.folder)
+        _check_agreement(self.folder, self.manifest, manifest)
+        self._lock = _locked(path)
+        self._remove_leftovers()
+        videos, num_bytes = read_videos(self.folder)
+        self._videos = {video.name: video for video in videos}
+        self._lines = _opened_to_append(self.folder / VIDEOS_FILE)
+        # A line that a killed process left half written goes.
+        self._lines.truncate(num_bytes)
+
+    def __enter__(self) -> TokenStoreWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the store. What is not finished stays to be continued."""
+        self._lines.close()
+        self._lock.close()
+
+    def start(self, path: str | Path, name: str | None = None) -> VideoEntry | None:
+        """Begin or continue a video.
+
+        Args:
+            path: the video file; it is read once to be hashed.
+            name: its name in the store; None takes the path as given.
+
+        Returns:
+            The entry to add clips to, or None if the store has this file's tokens already.
+
+        Raises:
+            DataError: if the file cannot be read.
+        """
+        name = Path(path).as_posix() if name is None else name
+        sha256, size_bytes = hash_file(path)
+        finished = self._videos.get(name)
+        if finished is not None:
+            is_whole = all((self.folder / shard.file).is_file() for shard in finished.shards)
+            if finished.sha256 == sha256 and is_whole:
+                return None
+            self._forget(finished)
+        return VideoEntry(self, name, sha256, size_bytes)
+
+    def _append(self, video: StoredVideo) -> None:
+        self._lines.write(_line(video))
+        self._videos[video.name] = video
+
+    def _forget(self, video: StoredVideo) -> None:
+        """Remove a video's line, then its shards."""
+        del self._videos[video.name]
+        self._lines.close()
+        path = self.folder / VIDEOS_FILE
+        with written_whole(path) as beside:
+            beside.write_bytes(b"".join(_line(v) for v in self._videos.values()))
+        self._lines = _opened_to_append(path)
+        for shard in video.shards:
+            (self.folder / shard.file).unlink(missing_ok=True)
+
+    def _remove_leftovers(self) -> None:
+        for pattern in (".manifest.*.json", ".videos.*.jsonl", f"{SHARDS_FOLDER}/*/.*.safetensors"):
+            for path in self.folder.glob(pattern):
+                path.unlink(missing_ok=True)
+
+
+class VideoEntry:
+    """A video that is being written; `TokenStoreWriter.start` makes it.
+
+    Attributes:
+        name: of the video in the store.
+        num_done: clips that are safe already; add the one after them first.
+    """
+
+    def __init__(self, writer: TokenStoreWriter, name: str, sha256: str, size_bytes: int) -> None:
+        self.name = name
+        self._writer, self._sha256, self._size_bytes = writer, sha256, size_bytes
+        self._key = hashlib.sha256(name.encode()).hexdigest()[:16]
+        self._clips: list[Clip] = []
+        self._shards: list[Shard] = []
+        self._waiting: list[Tensor] = []
+        self._take_up()
+        self.num_done = len(self._clips)
+
+    def add(self, clip: Clip, tokens_ND: Tensor) -> None:
+        """Add the next clip.
+
+        Raises:
+            ValueError: if it is not the next one, or its tokens are not of the store's shape and type.
+        """
+        manifest = self._writer.manifest
+        if clip.index != len(self._clips):
+            raise ValueError(f"clip: got number {clip.index}, wanted {len(self._clips)}")
+        wanted = (manifest.num_tokens, manifest.token_width)
+        if tuple(tokens_ND.shape) != wanted or tokens_ND.dtype != DTYPES[manifest.dtype]:
+            got = f"{tokens_ND.dtype} {list(tokens_ND.shape)}"
+            raise ValueError(f"tokens: got {got}, wanted {manifest.dtype} {list(wanted)}")
+        self._clips.append(clip)
+        self._waiting.append(tokens_ND.detach().cpu())
+        if len(self._waiting) == manifest.clips_per_shard:
+            self._write_shard()
+
+    def finish(self) -> StoredVideo:
+        """Write what is left and the video's line."""
+        if self._waiting:
+            self._write_shard()
+        clips, shards = tuple(self._clips), tuple(self._shards)
+        video = StoredVideo(self.name, self._sha256, self._size_bytes, clips, shards)
+        self._writer._append(video)
+        return video
+
+    def discard(self) -> None:
+        """Remove what was written of this video."""
+        for shard in self._shards:
+            (self._writer.folder / shard.file).unlink(missing_ok=True)
+        self._clips, self._shards, self._waiting = [], [], []
+
+    def _take_up(self) -> None:
+        """Find the whole shards that a stopped run left of the same file; remove the video's others."""
+        manifest, folder = self._writer.manifest, self._writer.folder
+        is_in_row = True
+        for index, path in enumerate(sorted((folder / SHARDS_FOLDER / self._key[:2]).glob(f"{self._key}-*"))):
+            times = self._times_in(path) if is_in_row and path.name == self._file_name(index) else None
+            # A short shard is the last one of its video: cheap to make again, and then nothing is special.
+            if times is None or len(times) != manifest.clips_per_shard:
+                is_in_row = False
+                path.unlink()
+                continue
+            first = len(self._clips)
+            self._clips += [Clip(first + i, start_s, length_s) for i, (start_s, length_s) in enumerate(times)]
+            self._shards.append(Shard(path.relative_to(folder).as_posix(), len(times)))
+
+    def _times_in(self, path: Path) -> list[list[float]] | None:
+        try:
+            with safe_open(path, "pt") as file:
+                if (file.metadata() or {}).get("divot") != self._label(len(self._clips)):
+                    return None
+                times: list[list[float]] = file.get_tensor("times_s").tolist()
+                return times
+        except (SafetensorError, OSError):
+            return None
+
+    def _write_shard(self) -> None:
+        rows = len(self._waiting)
+        first = len(self._clips) - rows
+        times = [[clip.start_s, clip.duration_s] for clip in self._clips[first:]]
+        file = f"{SHARDS_FOLDER}/{self._key[:2]}/{self._file_name(len(self._shards))}"
+        tensors = {"tokens": torch.stack(self._waiting), "times_s": torch.tensor(times, dtype=torch.float64)}
+        with written_whole(self._writer.folder / file) as beside:
+            # One metadata key only: safetensors writes several in an order of its own.
+            save_file(tensors, beside, metadata={"divot": self._label(first)})
+        self._shards.append(Shard(file, rows))
+        self._waiting = []
+
+    def _file_name(self, index: int) -> str:
+        return f"{self._key}-{index:05d}.safetensors"
+
+    def _label(self, first_clip: int) -> str:
+        return json.dumps(
+            {
+                "video": self.name,
+                "sha256": self._sha256,
+                "first_clip": first_clip,
+                "tokenizer_hash": self._writer.manifest.tokenizer_hash,
+            }
+        )
+
+
+def hash_file(path: str | Path) -> tuple[str, int]:
+    """sha256 (hex) of a file's content, and its size in bytes.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
+    digest, size_bytes = hashlib.sha256(), 0
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+                size_bytes += len(block)
+    except OSError as error:
+        raise DataError(path, f"cannot be read ({error.strerror})", "Check the path") from error
+    return digest.hexdigest(), size_bytes
+
+
+def _line(video: StoredVideo) -> bytes:
+    return (json.dumps(video.to_dict(), ensure_ascii=False) + "\n").encode()
+
+
+def _check_unused(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise DataError(folder, "is a file, a token store is a folder", "Give the name of a folder")
+    if folder.is_dir() and any(not p.name.startswith(".manifest.") for p in folder.iterdir()):
+        raise DataError(folder, "holds other files and is no token store", "Give a new or empty folder")
+
+
+def _check_agreement(folder: Path, there: Manifest, wanted: Manifest) -> None:
+    if there.tokenizer_hash != wanted.tokenizer_hash:
+        raise DataError(
+            folder,
+            f"holds tokens of tokenizer {there.tokenizer_hash} ({there.model}), "
+            f"not of {wanted.tokenizer_hash} ({wanted.model})",
+            "Give another folder for the tokens of this model",
+        )
+    for name in ("dtype", "num_tokens", "token_width", "settings"):
+        old, new = getattr(there, name), getattr(wanted, name)
+        if old != new:
+            raise DataError(
+                folder, f"was made with {name} {old}, not {new}", "Give another folder, or the same options"
+            )
+
+
+def _opened_to_append(path: Path) -> Any:
+    # Not buffered: a line is in the file when it is written.
+    return open(path, "ab", buffering=0)
+
+
+def _locked(path: Path) -> Any:
+    file = open(path, "rb")  # noqa: SIM115
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ModuleNotFoundError:
+        # Windows: two writers at once are not noticed there.
+        pass
+    except BlockingIOError as error:
+        file.close()
+        raise DataError(path.parent, "is being written by another process", "Wait for it to end") from error
+    return file

@@ -1,0 +1,5 @@
+"""Tokens to frames: resblocks, attention, unet, vae, schedule, objective, sampler, model."""
+
+from divot.detokenizer.model import VideoDetokenizer
+
+__all__ = ["VideoDetokenizer"]

@@ -1,0 +1,130 @@
+"""The de-tokenizer: tokens to sixteen frames, by de-noising latents under the tokens.
+
+Letters: B batch of clips, F frames, C channels, H W pixels (h w latents), N tokens, L context tokens, D width.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from divot.config.models import DetokenizerConfig, SamplerConfig
+from divot.detokenizer.sampler import guided, sample
+from divot.detokenizer.schedule import NoiseSchedule
+from divot.detokenizer.unet import VideoUNet
+from divot.detokenizer.vae import build_autoencoder, decode_frames, encode_frames
+from divot.layers.component import Component
+from divot.layers.resampler import PerceiverResampler
+
+
+class VideoDetokenizer(Component):
+    """Token projector, video U-Net, autoencoder, noise schedule and sampler.
+
+    `null_tokens` is the tokenizer's output for an all-zero clip: the unconditional condition of guidance, worked out
+    once and saved with the weights.
+
+    Source: Divot (arXiv 2412.04432), section 3.1 and appendix A.1.
+    """
+
+    config_class = DetokenizerConfig
+
+    def __init__(self, config: DetokenizerConfig) -> None:
+        super().__init__()
+        self.config = config
+        projector = config.projector
+        self.projector = PerceiverResampler(
+            config.token_width,
+            projector.width,
+            projector.depth,
+            projector.num_heads,
+            projector.head_width,
+            projector.num_queries,
+            config.unet.context_width,
+            num_inputs=config.num_tokens if projector.has_positions else None,
+        )
+        self.unet = VideoUNet(config.unet)
+        self.vae = build_autoencoder(config.autoencoder)
+        self.null_tokens: Tensor
+        self.register_buffer("null_tokens", torch.zeros(config.num_tokens, config.token_width))
+        self.schedule = NoiseSchedule(config.schedule)
+
+    def restore_buffers(self) -> None:
+        """Make the schedule again: it is worked out, not saved."""
+        with torch.device("cpu"):
+            self.schedule = NoiseSchedule(self.config.schedule)
+
+    def encode_frames(self, frames_BFCHW: Tensor) -> Tensor:
+        """Frames [B, F, 3, H, W] in [-1, 1] to scaled latents [B, C, F, h, w]; no gradients."""
+        return encode_frames(self.vae, frames_BFCHW, self.config.autoencoder.scaling_factor)
+
+    def decode_latents(self, latents_BCFHW: Tensor) -> Tensor:
+        """Scaled latents [B, C, F, h, w] to frames [B, F, 3, H, W], about [-1, 1], not clamped; no gradients."""
+        return decode_frames(self.vae, latents_BCFHW, self.config.autoencoder.scaling_factor)
+
+    def predict(self, latents_BCFHW: Tensor, times_B: Tensor, tokens_BND: Tensor) -> Tensor:
+        """v [B, C, F, h, w] of noisy latents under tokens [B, N, D]."""
+        return self.unet(latents_BCFHW, times_B, self.projector(tokens_BND))
+
+    @torch.no_grad()
+    def sample_latents(
+        self,
+        tokens_BND: Tensor,
+        seed: int = 0,
+        sampler: SamplerConfig | None = None,
+        frame_stride: int | None = None,
+        on_step: Callable[[int, Tensor, Tensor], None] | None = None,
+    ) -> Tensor:
+        """De-noise latents under the tokens.
+
+        Args:
+            tokens_BND: [B, N, D].
+            seed: clip b of the batch starts from the noise of seed + b, whatever the size of the batch.
+            sampler: settings; None takes those of the model.
+            frame_stride: told to a U-Net that knows it; None takes the configured default.
+            on_step: called with (steps done, latents, predicted clean latents).
+
+        Returns:
+            Scaled latents [B, C, F, h, w].
+
+        Raises:
+            ValueError: if the tokens are not of this model's shape.
+        """
+        config, settings = self.config, sampler or self.config.sampler
+        if tokens_BND.ndim != 3 or tokens_BND.shape[-1] != config.token_width:
+            raise ValueError(f"tokens have shape {tuple(tokens_BND.shape)}, wanted [B, N, {config.token_width}]")
+        batch, device = tokens_BND.shape[0], self.device
+        generators = [torch.Generator().manual_seed(seed + index) for index in range(batch)]
+        side = config.frame_size // config.autoencoder.downsampling
+        shape = (config.unet.in_channels, config.num_frames, side, side)
+        context = self.projector(tokens_BND.to(device, self.dtype))
+        null = None
+        if settings.guidance_scale != 1.0:
+            null = self.projector(self.null_tokens[None].to(device, self.dtype))
+        stride = None if frame_stride is None else torch.full((1,), frame_stride, device=device)
+        # One clip at a time: its noise, and so its frames, do not depend on its neighbours.
+        clips = []
+        for index, generator in enumerate(generators):
+            noise = torch.randn(1, *shape, generator=generator).to(device, self.dtype)
+            predictor = guided(
+                lambda x, t, c=context[index : index + 1]: self.unet(x, t, c, stride),
+                lambda x, t: self.unet(x, t, null, stride),
+                settings.guidance_scale,
+                settings.guidance_rescale,
+            )
+            clips.append(
+                sample(predictor, self.schedule, noise, settings, generator, config.official_quirks, on_step=on_step)
+            )
+        return torch.cat(clips)
+
+    def decode(self, tokens_BND: Tensor, seed: int = 0, **settings: Any) -> Tensor:
+        """Tokens [B, N, D] to frames [B, F, 3, H, W] clamped to [-1, 1]; arguments as `sample_latents`."""
+        return self.decode_latents(self.sample_latents(tokens_BND, seed, **settings)).clamp(-1, 1)
+
+
+def with_sampler(settings: SamplerConfig, **changes: Any) -> SamplerConfig:
+    """A copy of the settings with those changes that are not None."""
+    return dataclasses.replace(settings, **{k: v for k, v in changes.items() if v is not None})

@@ -1,0 +1,63 @@
+"""Attention over torch's scaled_dot_product_attention, and the pre-norm transformer block.
+
+Letters: B batch, N tokens, D width.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def attend(query_BND: Tensor, key_BND: Tensor, value_BND: Tensor, num_heads: int) -> Tensor:
+    """Multi-head softmax attention without a mask; the width is split evenly over the heads.
+
+    Args:
+        query_BND: [B, N, D].
+        key_BND: [B, M, D].
+        value_BND: [B, M, D].
+        num_heads: divides D.
+
+    Returns:
+        [B, N, D].
+    """
+    query, key, value = (x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in (query_BND, key_BND, value_BND))
+    return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+
+
+class QuickGELU(nn.Module):
+    """x * sigmoid(1.702 x), the activation of OpenAI's CLIP."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape to the same shape."""
+        return x * (1.702 * x).sigmoid()
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with biases, queries, keys and values from one projection."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        """[B, N, D] to [B, N, D]."""
+        return self.out(attend(*self.qkv(x_BND).chunk(3, dim=-1), self.num_heads))
+
+
+class TransformerBlock(nn.Module):
+    """Pre-norm self-attention and a four times wider MLP, each with a residual."""
+
+    def __init__(self, width: int, num_heads: int, activation: nn.Module, eps: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=eps)
+        self.attention = SelfAttention(width, num_heads)
+        self.norm2 = nn.LayerNorm(width, eps=eps)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), activation, nn.Linear(4 * width, width))
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        """[B, N, D] to [B, N, D]."""
+        x_BND = x_BND + self.attention(self.norm1(x_BND))
+        return x_BND + self.mlp(self.norm2(x_BND))

@@ -1,0 +1,36 @@
+"""Whole journeys, the Python API: file to tokens, tokens to frames, and both.
+
+load.py          words to device and type; options that contradict each other are refused here
+clips.py         a video file or frames -> clips, in the sizes that the two models take
+divot.py         Divot: encode, decode, reconstruct with one model
+fidelity.py      PSNR and SSIM of a reconstruction
+reconstruct.py   a reconstruction to files: video, side by side, contact sheet
+encode.py        many videos -> a token store
+decode.py        a token store or file -> a video
+sidecar.py       the record beside each output: settings, seed, versions, model
+info.py          what is installed
+page.py          the demo's page, in one html file
+demo.py          the whole of it on a filmed clip and on Sprite World
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_HOMES = {
+    "Divot": "divot.pipelines.divot",
+    "Reconstruction": "divot.pipelines.divot",
+    "decode_tokens": "divot.pipelines.decode",
+    "encode_videos": "divot.pipelines.encode",
+    "write_reconstruction": "divot.pipelines.reconstruct",
+}
+__all__ = ["Divot", "Reconstruction", "decode_tokens", "encode_videos", "write_reconstruction"]
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: a command that needs one journey does not load the others' libraries.
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,322 @@
+"""Divot: one model, and the three things it does with a video.
+
+divot = Divot.from_pretrained("tiny")
+tokens = divot.encode("clip.mp4")      # [K, 64, D]: 64 tokens for every two seconds
+frames = divot.decode(tokens, seed=0)  # uint8 [K * 16, S, S, 3] at 8 frames a second
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from divot.config.models import DetokenizerConfig, SamplerConfig, TokenizerConfig
+from divot.detokenizer import VideoDetokenizer
+from divot.pipelines.clips import Source, clips_in_sizes, count_clips, true_frames
+from divot.pipelines.fidelity import psnr_db, ssim
+from divot.pipelines.load import resolve_device, resolve_dtype, resolve_sampler
+from divot.tokenizer import VideoTokenizer
+from divot.video import CLIP_FRAMES, SEEN_FRAMES, Clip, Fit, from_uint8, to_uint8
+from divot.weights.store import ModelFolder
+
+Progress = Callable[[float, int], None]
+"""Called with the share of the work that is done, 0 to 1, and the number of clips done."""
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """A video that went through tokens and back, beside the original.
+
+    Attributes:
+        frames: uint8 [T, S, S, 3], 8 a second.
+        original: the same moments of the original, same shape.
+        tokens: [K, N, D].
+        clips: the K clips' places in the video.
+        detokenizer: name of the de-tokenizer that made the frames.
+        sampler: its settings.
+        psnr_db: over all frames.
+        ssim: mean over frames.
+        seconds: how long it took, reading included.
+    """
+
+    frames: np.ndarray
+    original: np.ndarray
+    tokens: Tensor
+    clips: tuple[Clip, ...]
+    detokenizer: str
+    sampler: SamplerConfig
+    psnr_db: float
+    ssim: float
+    seconds: float
+
+
+class Divot:
+    """A tokenizer with its de-tokenizers on one device; each part is loaded when it is first used.
+
+    Args:
+        folder: the model.
+        device: `auto`, `cpu`, `cuda`, ...
+        dtype: type of the weights in memory: `float32`, `float16` or `bfloat16`.
+
+    Raises:
+        RecipeError: if the device or the type is not there.
+    """
+
+    def __init__(
+        self,
+        folder: ModelFolder,
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype = "float32",
+    ) -> None:
+        self.folder = folder
+        self.device, self.dtype = resolve_device(device), resolve_dtype(dtype)
+        self._detokenizers: dict[str, VideoDetokenizer] = {}
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path = "tiny",
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype = "float32",
+    ) -> Divot:
+        """Open a model.
+
+        Args:
+            source: name of a preset with bundled weights, a model folder, or a hub id.
+            device: where it runs.
+            dtype: type of the weights in memory.
+
+        Raises:
+            CheckpointError: if there is no such model.
+            RecipeError: if the device or the type is not there.
+        """
+        return cls(ModelFolder.open(source), device, dtype)
+
+    @cached_property
+    def tokenizer(self) -> VideoTokenizer:
+        """The tokenizer."""
+        return self.folder.tokenizer(dtype=self.dtype).to(self.device)
+
+    def detokenizer(self, task: str = "decode", name: str | None = None) -> VideoDetokenizer:
+        """The de-tokenizer of that name, or else the one that the task asks for.
+
+        Raises:
+            CheckpointError: if the model has none of that name or for that task.
+        """
+        name = self.folder.detokenizer_name(task) if name is None else name
+        if name not in self._detokenizers:
+            model = self.folder.detokenizer(name=name, dtype=self.dtype)
+            self._detokenizers[name] = model.to(self.device)
+        return self._detokenizers[name]
+
+    @property
+    def source(self) -> str:
+        """What the user called the model."""
+        return self.folder.source
+
+    @property
+    def tokenizer_config(self) -> TokenizerConfig:
+        """Sizes of the tokenizer."""
+        return self.tokenizer.config
+
+    @torch.no_grad()
+    def encode_clip(self, frames: np.ndarray | Tensor) -> Tensor:
+        """One clip to tokens.
+
+        Args:
+            frames: uint8 [F, H, W, 3], or float [F, 3, H, W] in [-1, 1]; 16 frames, of which the tokenizer
+                sees its 5, or those 5.
+
+        Returns:
+            [N, D], on the CPU.
+
+        Raises:
+            ValueError: if the frames have another shape.
+        """
+        tensor = from_uint8(frames) if isinstance(frames, np.ndarray) else frames
+        if tensor.ndim != 4 or tensor.shape[1] != 3 or len(tensor) not in (CLIP_FRAMES, len(SEEN_FRAMES)):
+            wanted = f"{CLIP_FRAMES} or {len(SEEN_FRAMES)} frames"
+            raise ValueError(f"frames: got shape {list(frames.shape)}, wanted {wanted}")
+        seen = tensor[list(SEEN_FRAMES)] if len(tensor) == CLIP_FRAMES else tensor
+        return self.tokenizer(seen[None].to(self.device, self.dtype))[0].cpu()
+
+    @torch.no_grad()
+    def iterate_tokens(
+        self, source: Source, fit: Fit = "crop", skip: int = 0, batch_size: int = 1
+    ) -> Iterator[tuple[Clip, Tensor]]:
+        """Tokens of a video of any length, clip by clip, in constant memory.
+
+        Args:
+            source: a video file, or frames uint8 [T, H, W, 3] at 8 a second.
+            fit: how frames are made square.
+            skip: clips to leave out at the start.
+            batch_size: clips that go through the tokenizer at once.
+
+        Yields:
+            The clip's place in the video, and its tokens [N, D] on the CPU.
+
+        Raises:
+            VideoReadError: if the file cannot be read, or not further.
+        """
+        waiting: list[tuple[Clip, Tensor]] = []
+        size_px = self.tokenizer_config.vit.image_size
+        for clip, (frames,) in clips_in_sizes(source, (size_px,), fit, skip):
+            waiting.append((clip, frames[list(SEEN_FRAMES)]))
+            # Batches end at the same clips wherever reading began: so do the numbers, to the last bit.
+            if (clip.index + 1) % batch_size == 0:
+                yield from self._tokens_of(waiting)
+                waiting = []
+        yield from self._tokens_of(waiting)
+
+    def _tokens_of(self, waiting: list[tuple[Clip, Tensor]]) -> Iterator[tuple[Clip, Tensor]]:
+        if waiting:
+            frames = torch.stack([frames for _, frames in waiting]).to(self.device, self.dtype)
+            yield from zip([clip for clip, _ in waiting], self.tokenizer(frames).cpu(), strict=True)
+
+    def encode(self, source: Source, fit: Fit = "crop", batch_size: int = 1) -> Tensor:
+        """A video to tokens [K, N, D], a row for every clip of two seconds; see `iterate_tokens`."""
+        return torch.stack([tokens for _, tokens in self.iterate_tokens(source, fit, batch_size=batch_size)])
+
+    def decode(
+        self,
+        tokens: Tensor,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        solver: str | None = None,
+        eta: float | None = None,
+        task: str = "decode",
+        detokenizer: str | None = None,
+        clips: Sequence[Clip] | None = None,
+        on_progress: Progress | None = None,
+    ) -> np.ndarray:
+        """Tokens to frames.
+
+        Args:
+            tokens: [K, N, D] or [N, D].
+            seed: clip k starts from the noise of seed + k.
+            steps: de-noising steps; None keeps the model's, here and below.
+            guidance: scale of classifier-free guidance, 1 for none.
+            solver: `ddim`, `dpm++`, `euler` or `unipc`.
+            eta: noise added at each step of ddim, 0 to 1.
+            task: chooses the de-tokenizer.
+            detokenizer: its name, whatever the task.
+            clips: the clips' places in their video; the frames past the end of a partial one are left out.
+            on_progress: called as the work goes on.
+
+        Returns:
+            uint8 [T, S, S, 3] at 8 frames a second; T is 16 a clip where nothing is left out.
+
+        Raises:
+            CheckpointError: if there is no such de-tokenizer.
+            RecipeError: if a setting is out of range.
+            ValueError: if the tokens are not of the model's shape, or not finite.
+        """
+        model = self.detokenizer(task, detokenizer)
+        settings = resolve_sampler(model.config, steps, guidance, solver, eta)
+        tokens = tokens if tokens.ndim == 3 else tokens[None]
+        _check_tokens(tokens, model.config)
+        parts = []
+        for index, row in enumerate(tokens):
+            on_step = _step(on_progress, index, len(tokens), settings.num_steps)
+            parts.append(self._decode_clip(model, row, seed + index, settings, on_step))
+            if on_progress is not None:
+                on_progress((index + 1) / len(tokens), index + 1)
+        frames = np.concatenate(parts)
+        return frames if clips is None else frames[true_frames(list(clips))]
+
+    def _decode_clip(
+        self,
+        model: VideoDetokenizer,
+        tokens_ND: Tensor,
+        seed: int,
+        settings: SamplerConfig,
+        on_step: Callable[[int], None] | None,
+    ) -> np.ndarray:
+        def watch(done: int, _x: Tensor, _x0: Tensor) -> None:
+            if on_step is not None:
+                on_step(done)
+
+        frames = model.decode(tokens_ND[None], seed=seed, sampler=settings, on_step=watch)
+        return to_uint8(frames[0])
+
+    def reconstruct(
+        self,
+        source: Source,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        solver: str | None = None,
+        eta: float | None = None,
+        fit: Fit = "crop",
+        max_clips: int | None = None,
+        detokenizer: str | None = None,
+        on_progress: Progress | None = None,
+    ) -> Reconstruction:
+        """A video to tokens and back.
+
+        Args:
+            source: a video file, or frames uint8 [T, H, W, 3] at 8 a second.
+            seed: clip k starts from the noise of seed + k.
+            steps: de-noising steps; None keeps the model's, here and below.
+            guidance: scale of classifier-free guidance, 1 for none.
+            solver: `ddim`, `dpm++`, `euler` or `unipc`.
+            eta: noise added at each step of ddim, 0 to 1.
+            fit: how frames are made square.
+            max_clips: only the first so many clips.
+            detokenizer: name of the de-tokenizer; None takes the one for reconstruction.
+            on_progress: called as the work goes on.
+
+        Raises:
+            CheckpointError: if there is no such de-tokenizer.
+            RecipeError: if a setting is out of range.
+            VideoReadError: if the file cannot be read.
+        """
+        begin = time.perf_counter()
+        name = self.folder.detokenizer_name("reconstruct") if detokenizer is None else detokenizer
+        total = count_clips(source) if max_clips is None else min(max_clips, count_clips(source))
+        model = self.detokenizer(name=name)
+        settings = resolve_sampler(model.config, steps, guidance, solver, eta)
+        sizes = (self.tokenizer_config.vit.image_size, model.config.frame_size)
+        clips, tokens, frames, original = [], [], [], []
+        for clip, (for_tokenizer, shown) in clips_in_sizes(source, sizes, fit):
+            if clip.index == total:
+                break
+            clips.append(clip)
+            tokens.append(self.encode_clip(for_tokenizer))
+            original.append(to_uint8(shown))
+            on_step = _step(on_progress, clip.index, total, settings.num_steps)
+            frames.append(self._decode_clip(model, tokens[-1], seed + clip.index, settings, on_step))
+            if on_progress is not None:
+                on_progress((clip.index + 1) / total, clip.index + 1)
+        kept = true_frames(clips)
+        made, wanted = np.concatenate(frames)[kept], np.concatenate(original)[kept]
+        scores = psnr_db(made, wanted), ssim(made, wanted)
+        seconds = time.perf_counter() - begin
+        return Reconstruction(
+            made, wanted, torch.stack(tokens), tuple(clips), name, settings, *scores, seconds
+        )
+
+
+def _step(
+    on_progress: Progress | None, index: int, total: int, num_steps: int
+) -> Callable[[int], None] | None:
+    if on_progress is None:
+        return None
+    # Official settings may take a step more than they name.
+    return lambda done: on_progress((index + min(1.0, done / num_steps)) / total, index)
+
+
+def _check_tokens(tokens: Tensor, config: DetokenizerConfig) -> None:
+    wanted = (config.num_tokens, config.token_width)
+    if tokens.ndim != 3 or tuple(tokens.shape[1:]) != wanted or not len(tokens):
+        raise ValueError(f"tokens: got shape {list(tokens.shape)}, wanted [K, {wanted[0]}, {wanted[1]}]")
+    if not bool(torch.isfinite(tokens).all()):
+        raise ValueError("tokens: hold numbers that are not finite")

@@ -1,0 +1,93 @@
+"""A reconstruction to files that people look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from divot.pipelines.clips import Source
+from divot.pipelines.divot import Divot, Reconstruction
+from divot.pipelines.sidecar import describe_detokenizer, write_sidecar
+from divot.video import CLIP_FRAMES, CLIP_RATE_FPS, SEEN_FRAMES, contact_sheet, side_by_side, write_video
+
+LABELS = ("original", "reconstruction")
+# Frames smaller than this are enlarged to be looked at.
+_SHOWN_PX = 256
+# A sheet of a long video shows its first clips.
+_MAX_SHEET_CLIPS = 8
+
+
+def write_reconstruction(
+    result: Reconstruction, out: str | Path, divot: Divot, source: Source, seed: int, **facts: Any
+) -> dict[str, Any]:
+    """Write the frames, both videos side by side, a contact sheet, and the record of it all.
+
+    Args:
+        result: what `Divot.reconstruct` gave.
+        out: `NAME.mp4` (or .gif, .webp); the others are called `NAME_side_by_side.mp4` and `NAME_sheet.png`.
+        divot: the model.
+        source: the video.
+        seed: as it was given.
+        facts: what else belongs in the record.
+
+    Returns:
+        The record.
+
+    Raises:
+        ValueError: if the suffix of `out` is another.
+    """
+    out = Path(out)
+    both, sheet = (
+        out.with_name(f"{out.stem}_side_by_side{out.suffix}"),
+        out.with_name(f"{out.stem}_sheet.png"),
+    )
+    write_video(out, result.frames, CLIP_RATE_FPS)
+    write_video(both, joined(result), CLIP_RATE_FPS)
+    write_sheet(result, sheet)
+    return write_sidecar(
+        out,
+        "reconstruct",
+        divot,
+        detokenizer=describe_detokenizer(result.detokenizer, "reconstruct", result.sampler),
+        seed=seed,
+        input="frames" if isinstance(source, np.ndarray) else str(source),
+        files={"video": str(out), "side_by_side": str(both), "sheet": str(sheet)},
+        **measures(result),
+        **facts,
+    )
+
+
+def measures(result: Reconstruction) -> dict[str, Any]:
+    """The numbers of a reconstruction."""
+    return {
+        "clips": len(result.clips),
+        "frames": len(result.frames),
+        "rate_fps": CLIP_RATE_FPS,
+        "tokens": list(result.tokens.shape),
+        "psnr_db": round(result.psnr_db, 3),
+        "ssim": round(result.ssim, 4),
+        "seconds": round(result.seconds, 2),
+    }
+
+
+def joined(result: Reconstruction) -> np.ndarray:
+    """Original and reconstruction in one video, enlarged if they are small."""
+    return side_by_side(result.original, result.frames, labels=LABELS, scale=shown_scale(result.frames))
+
+
+def write_sheet(result: Reconstruction, path: Path) -> None:
+    """Write the frames that the tokenizer sees, the original over its reconstruction, clip by clip."""
+    rows, labels = [], []
+    for clip in result.clips[:_MAX_SHEET_CLIPS]:
+        first = clip.index * CLIP_FRAMES
+        moments = [first + i for i in SEEN_FRAMES if first + i < len(result.frames)]
+        rows += [result.original[moments], result.frames[moments]]
+        labels += [f"{name}, {clip.start_s:g} s" for name in LABELS]
+    contact_sheet(rows, path, labels=labels, scale=max(1, shown_scale(result.frames) // 2))
+
+
+def shown_scale(frames: np.ndarray) -> int:
+    """Whole factor that makes small frames large enough to look at."""
+    return max(1, _SHOWN_PX // frames.shape[1])

@@ -1,0 +1,104 @@
+"""The video tokenizer: five frames of a clip to a few continuous tokens.
+
+Letters: B batch of clips, F seen frames, C channels, H W pixels, P patches, N tokens, D width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from divot.config.models import TokenizerConfig
+from divot.layers.component import Component
+from divot.layers.resampler import PerceiverResampler
+from divot.tokenizer.spatiotemporal import SpatioTemporalTransformer
+from divot.tokenizer.temporal import TemporalTransformer, pool_patches
+from divot.tokenizer.vit import FrameEncoder
+
+
+class VideoTokenizer(Component):
+    """ViT -> temporal transformer -> pooling -> spatial-temporal transformer -> Perceiver Resampler.
+
+    Source: Divot (arXiv 2412.04432), section 3.1 and appendix A.1.
+    """
+
+    config_class = TokenizerConfig
+
+    def __init__(self, config: TokenizerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.vit = FrameEncoder(config.vit)
+        self.temporal = TemporalTransformer(
+            config.vit.width,
+            config.temporal_width,
+            config.hidden_width,
+            config.temporal_depth,
+            config.temporal_heads,
+            config.num_frames,
+        )
+        self.norm = nn.LayerNorm(config.hidden_width, eps=1e-6)
+        self.spatiotemporal = SpatioTemporalTransformer(
+            config.hidden_width,
+            config.spatiotemporal_depth,
+            config.spatiotemporal_heads,
+            config.pool_size,
+            config.num_frames,
+        )
+        self.resampler = PerceiverResampler(
+            config.hidden_width,
+            config.hidden_width,
+            config.resampler_depth,
+            config.resampler_heads,
+            config.resampler_head_width,
+            config.num_tokens,
+            config.token_width,
+        )
+        self._spread_latents()
+
+    @torch.no_grad()
+    def _spread_latents(self) -> None:
+        # The resampler's latents begin as places in the clip (time, row, column), in the positions the transformer adds.
+        side = round(self.config.num_tokens ** (1 / 3))
+        frames, pool = self.config.num_frames, self.config.pool_size
+        cells = torch.cartesian_prod(torch.arange(self.config.num_tokens // side**2), *[torch.arange(side)] * 2)
+        if self.resampler.latents.is_meta:
+            return
+        times = cells[:, 0] * (frames - 1) // max(1, int(cells[-1, 0]))
+        places = (cells[:, 1:] * 2 + 1) * pool // (2 * side)
+        positions = self.spatiotemporal.temporal_positions[times]
+        positions = positions + self.spatiotemporal.spatial_positions[places[:, 0] * pool + places[:, 1]]
+        self.resampler.latents[: len(cells)] = positions / positions.std()
+
+    def forward(self, frames_BFCHW: Tensor) -> Tensor:
+        """Seen frames to tokens.
+
+        Args:
+            frames_BFCHW: [B, F, 3, H, W] in [-1, 1]; F frames of a clip as `divot.video.clips` picks them. Any H and W:
+                frames are stretched to the ViT's own size.
+
+        Returns:
+            [B, N, D].
+
+        Raises:
+            ValueError: if the number of frames is not the configured one.
+        """
+        batch, frames = frames_BFCHW.shape[:2]
+        if frames_BFCHW.ndim != 5 or frames != self.config.num_frames:
+            raise ValueError(
+                f"frames have shape {tuple(frames_BFCHW.shape)}, wanted [B, {self.config.num_frames}, 3, H, W]"
+            )
+        patches = self.vit(frames_BFCHW.flatten(0, 1))
+        # Along the frames, one patch position at a time.
+        patches = patches.unflatten(0, (batch, frames)).transpose(1, 2).flatten(0, 1)
+        patches = self.temporal(patches)
+        patches = patches.unflatten(0, (batch, -1)).transpose(1, 2).flatten(0, 1)
+        pooled = pool_patches(patches, self.config.vit.grid, self.config.pool_size)
+        pooled = self.norm(pooled.unflatten(0, (batch, frames)).flatten(1, 2))
+        return self.resampler(self.spatiotemporal(pooled))
+
+    @torch.no_grad()
+    def null_tokens(self) -> Tensor:
+        """Tokens [1, N, D] of an all-zero clip: the unconditional condition of the de-tokenizer."""
+        size = self.config.vit.image_size
+        zeros = torch.zeros(1, self.config.num_frames, 3, size, size, device=self.device, dtype=self.dtype)
+        return self(zeros)

@@ -1,0 +1,142 @@
+"""The tokenizer stage and the de-tokenizer stage: a U-Net that must de-noise a clip, told of it by tokens alone.
+
+In the tokenizer stage both learn, and the tokens are never dropped; in the de-tokenizer stage the tokenizer is frozen
+and a few clips are de-noised under the null tokens, for guidance.
+
+Letters: B batch of clips, F frames, N tokens, D width.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+
+from divot.config.errors import CheckpointError
+from divot.config.models import AutoencoderConfig
+from divot.config.presets import PRESET_NAMES, preset
+from divot.config.training import TrainConfig
+from divot.detokenizer import VideoDetokenizer
+from divot.detokenizer.objective import draw_timesteps, velocity_loss
+from divot.layers.component import read_weights
+from divot.tokenizer import VideoTokenizer
+from divot.video.clips import SEEN_FRAMES
+from divot.video.transform import to_uint8
+
+
+class DiffusionModule(nn.Module):
+    """Tokenizer and de-tokenizer under one loss.
+
+    Source: Divot (arXiv 2412.04432), appendix A.1.
+    """
+
+    def __init__(self, tokenizer: VideoTokenizer, detokenizer: VideoDetokenizer, config: TrainConfig) -> None:
+        super().__init__()
+        self.tokenizer, self.detokenizer = tokenizer, detokenizer
+        self.trains_tokenizer = config.stage == "tokenizer"
+        self.last_share, self.drop = config.last_timestep_share, config.condition_drop
+        detokenizer.vae.requires_grad_(False)
+        tokenizer.requires_grad_(self.trains_tokenizer)
+        if not config.train_vit:
+            tokenizer.vit.requires_grad_(False)
+        if not self.trains_tokenizer:
+            detokenizer.null_tokens.copy_(tokenizer.eval().null_tokens()[0])
+
+    def train(self, mode: bool = True) -> DiffusionModule:
+        """Frozen parts stay in evaluation mode."""
+        super().train(mode)
+        self.detokenizer.vae.eval()
+        if not self.trains_tokenizer:
+            self.tokenizer.eval()
+        return self
+
+    def forward(self, clips_BFCHW: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Mean v-prediction error of the clips, and that of the clips at the last time alone."""
+        detokenizer = self.detokenizer
+        latents = detokenizer.encode_frames(clips_BFCHW)
+        with torch.set_grad_enabled(self.trains_tokenizer and torch.is_grad_enabled()):
+            tokens = self.tokenizer(clips_BFCHW[:, list(SEEN_FRAMES)])
+        batch, total = latents.shape[0], detokenizer.config.schedule.num_timesteps
+        times = draw_timesteps(batch, total, self.last_share, generator).to(latents.device)
+        noise = torch.randn(latents.shape, generator=generator).to(latents)
+        if self.drop > 0:
+            is_dropped = (torch.rand(batch, generator=generator) < self.drop).to(latents.device)
+            tokens = torch.where(is_dropped[:, None, None], detokenizer.null_tokens.to(tokens), tokens)
+        losses = velocity_loss(
+            lambda x, t: detokenizer.predict(x, t, tokens), detokenizer.schedule, latents, noise, times
+        )
+        is_last = times == total - 1
+        last = float(losses.detach()[is_last].mean()) if bool(is_last.any()) else float("nan")
+        return losses.mean(), {"loss_last_time": last}
+
+
+class DiffusionStage:
+    """Trains tokenizer and de-tokenizer end to end, or the de-tokenizer under a frozen tokenizer."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.preset = config.preset
+        models = preset(config.preset)
+        if config.init_model is not None:
+            from divot.weights.store import ModelFolder
+
+            folder = ModelFolder.open(config.init_model)
+            tokenizer, detokenizer = folder.tokenizer(), folder.detokenizer("reconstruct")
+        else:
+            tokenizer, detokenizer = VideoTokenizer(models.tokenizer), VideoDetokenizer(models.detokenizer)
+        if config.init_vit is not None:
+            _load(tokenizer.vit, Path(config.init_vit) / "vit")
+        if config.init_unet is not None:
+            _load(detokenizer.unet, Path(config.init_unet) / "unet")
+        if config.init_vae is not None:
+            _use_vae(detokenizer, AutoencoderKL.from_pretrained(config.init_vae))
+        self.module = DiffusionModule(tokenizer, detokenizer, config)
+
+    def size_px(self) -> int:
+        """Side of the clips it wants."""
+        return self.module.detokenizer.config.frame_size
+
+    @torch.no_grad()
+    def samples(self, module: nn.Module, clips: Tensor) -> list[np.ndarray]:
+        """Original and reconstructed frames of each clip in turn."""
+        assert isinstance(module, DiffusionModule)
+        decoded = module.detokenizer.decode(module.tokenizer(clips[:, list(SEEN_FRAMES)]))
+        return [to_uint8(video) for pair in zip(clips, decoded, strict=True) for video in pair]
+
+    def save(self, module: nn.Module, folder: Path) -> None:
+        """Write a model folder, float16 on disk."""
+        assert isinstance(module, DiffusionModule)
+        from divot.weights.store import write_model_folder
+
+        with torch.no_grad():
+            module.detokenizer.null_tokens.copy_(module.tokenizer.null_tokens()[0])
+        write_model_folder(
+            folder,
+            module.tokenizer,
+            {"reconstruction": module.detokenizer},
+            preset=self.preset if self.preset in PRESET_NAMES else None,
+        )
+
+
+def _load(part: nn.Module, folder: Path) -> None:
+    state = read_weights(folder / "model.safetensors")
+    try:
+        part.load_state_dict(state)
+    except RuntimeError as error:
+        raise CheckpointError(folder, f"does not fit this preset ({error})", "Take weights of the same sizes") from error
+
+
+def _use_vae(detokenizer: VideoDetokenizer, vae: AutoencoderKL) -> None:
+    wanted = {k: v.shape for k, v in detokenizer.vae.state_dict().items()}
+    if {k: v.shape for k, v in vae.state_dict().items()} != wanted:
+        raise CheckpointError(
+            str(vae.config.get("_name_or_path", "init_vae")), "has other sizes than the preset's autoencoder", "Train one"
+        )
+    detokenizer.vae = vae.eval()
+    autoencoder: AutoencoderConfig = dataclasses.replace(
+        detokenizer.config.autoencoder, scaling_factor=float(vae.config["scaling_factor"])
+    )
+    detokenizer.config = dataclasses.replace(detokenizer.config, autoencoder=autoencoder)

@@ -1,0 +1,43 @@
+"""Optimizers and the learning rate."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from divot.config.training import OptimizerConfig
+from divot.train.muon import Muon
+
+
+def build_optimizers(module: nn.Module, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
+    """AdamW for all trainable parameters, or Muon for the matrices and filters and AdamW for the rest."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    matrices: list[nn.Parameter] = []
+    if config.use_muon:
+        # Positions and latents are tables, not maps: Muon's orthogonal steps are not for them.
+        tables = {id(p) for name, p in module.named_parameters() if "position" in name or "latents" in name}
+        matrices = [p for p in parameters if p.ndim >= 2 and id(p) not in tables]
+    rest = {id(p) for p in parameters} - {id(p) for p in matrices}
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(
+            [p for p in parameters if id(p) in rest],
+            lr=config.learning_rate,
+            betas=(config.betas[0], config.betas[1]),
+            weight_decay=config.weight_decay,
+        )
+    ]
+    if matrices:
+        optimizers.append(Muon(matrices, lr=config.learning_rate, weight_decay=config.weight_decay))
+    return optimizers
+
+
+def learning_rate(step: int, num_steps: int, config: OptimizerConfig) -> float:
+    """The rate of step `step` (from 0): linear warm-up, then half a cosine down to `final_share` of the highest."""
+    warmup = min(config.warmup_steps, num_steps)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    progress = (step - warmup) / max(1, num_steps - warmup)
+    cosine = 0.5 + 0.5 * math.cos(math.pi * min(progress, 1.0))
+    return config.learning_rate * (config.final_share + (1 - config.final_share) * cosine)

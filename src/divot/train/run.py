@@ -1,0 +1,268 @@
+"""The one training loop: clips in, steps, measures, pictures, checkpoints, weights out.
+
+A run lives in a folder: config.yaml (written first), metrics.jsonl, tensorboard/, samples/, checkpoints/, and the weights
+in model/ (vae/ for the vae stage). The same command on the same folder goes on where the last whole checkpoint is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from accelerate import Accelerator
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from divot.config.errors import CheckpointError, RecipeError
+from divot.config.files import written_whole
+from divot.config.training import TrainConfig
+from divot.data.clips import ClipDataset, to_batch
+from divot.train.optimizers import build_optimizers, learning_rate
+from divot.train.stage import Stage, build_stage
+from divot.train.state import TrainState, checkpoints, load_checkpoint, save_checkpoint
+
+log = logging.getLogger(__name__)
+# Losses that are not a number, in a row, after which the run stops.
+MAX_SKIPPED_IN_A_ROW = 20
+
+
+@dataclass
+class Progress:
+    """What a run tells while it goes on."""
+
+    step: int
+    num_steps: int
+    loss: float
+    clips_per_s: float
+    measures: dict[str, float] = field(default_factory=dict)
+
+
+def train(
+    config: TrainConfig,
+    run_folder: str | Path,
+    max_minutes: float | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Path:
+    """Train, or go on training, the run in `run_folder`.
+
+    Args:
+        config: all settings of the run; those of an interrupted run must be the same.
+        run_folder: made if absent.
+        max_minutes: stop with a checkpoint and weights after so long; the next call goes on.
+        on_progress: called after every logged step.
+
+    Returns:
+        Folder of the weights (moving average).
+
+    Raises:
+        RecipeError: if the settings contradict each other or those the run was begun with.
+        CheckpointError: if the run cannot be taken up, or its loss stops being a number.
+    """
+    run = Path(run_folder)
+    config.check(str(run))
+    accelerator = Accelerator(mixed_precision=config.precision)
+    if accelerator.is_main_process:
+        _keep_config(config, run)
+    torch.manual_seed(config.seed)
+    stage = build_stage(config)
+    module = stage.module.to(accelerator.device)
+    optimizers = build_optimizers(module, config.optimizer)
+    state = TrainState(module, optimizers, config.optimizer.ema_decay)
+    saved = checkpoints(run / "checkpoints")
+    if saved:
+        load_checkpoint(state, saved[-1], accelerator)
+        log.info("going on from step %d", state.step)
+    prepared = accelerator.prepare(module)
+    optimizers = [accelerator.prepare_optimizer(o) for o in optimizers]
+    monitor = _Monitor(run, state.step, enabled=accelerator.is_main_process)
+    stop = _StopSignal()
+    started, deadline = time.monotonic(), None if max_minutes is None else time.monotonic() + 60 * max_minutes
+    seen_since, since, skipped_in_a_row = 0, started, 0
+    weights = run / ("vae" if config.stage == "vae" else "model")
+    with stop:
+        for clips in _batches(config, stage, state, accelerator):
+            prepared.train()
+            rate = learning_rate(state.step, config.num_steps, config.optimizer)
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+            # All chance of a step comes from its number: a run that goes on repeats what an unbroken one does.
+            seed = config.seed * 1_000_003 + state.step
+            torch.manual_seed(seed)
+            generator = torch.Generator().manual_seed(seed * 64 + accelerator.process_index)
+            with accelerator.autocast():
+                loss, measures = prepared(clips, generator)
+            mean_loss = float(accelerator.reduce(loss.detach(), reduction="mean"))
+            if math.isfinite(mean_loss):
+                accelerator.backward(loss)
+                norm = accelerator.clip_grad_norm_(module.parameters(), config.optimizer.clip_norm)
+                for optimizer in optimizers:
+                    optimizer.step()
+                state.update_average()
+                skipped_in_a_row = 0
+                measures["gradient_norm"] = float(norm)
+            else:
+                skipped_in_a_row += 1
+                state.num_skipped += 1
+                if skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+                    raise CheckpointError(
+                        run, f"{skipped_in_a_row} losses in a row are not numbers", "Lower optimizer.learning_rate"
+                    )
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+            state.step += 1
+            state.num_clips += config.batch_size
+            seen_since += config.batch_size
+            if state.step % config.log_every == 0 or state.step == config.num_steps:
+                now = time.monotonic()
+                told = Progress(state.step, config.num_steps, mean_loss, seen_since / (now - since), measures)
+                seen_since, since = 0, now
+                monitor.log(told, rate, state)
+                if on_progress is not None:
+                    on_progress(told)
+            if state.step % config.sample_every == 0 and accelerator.is_main_process:
+                _draw_samples(stage, state, config, run, clips)
+            is_over = stop.asked or (deadline is not None and time.monotonic() > deadline)
+            if state.step % config.checkpoint_every == 0 or is_over or state.step == config.num_steps:
+                save_checkpoint(state, run / "checkpoints", config.keep_checkpoints, accelerator)
+            if is_over:
+                break
+    monitor.close()
+    if accelerator.is_main_process:
+        stage.save(state.average.module, weights)
+    accelerator.wait_for_everyone()
+    if stop.asked:
+        raise KeyboardInterrupt
+    return weights
+
+
+def _batches(config: TrainConfig, stage: Stage, state: TrainState, accelerator: Accelerator) -> Iterator[Tensor]:
+    total = config.num_steps * config.batch_size
+    if config.batch_size % accelerator.num_processes:
+        raise RecipeError(
+            "batch_size", f"{config.batch_size} clips do not divide over {accelerator.num_processes} processes", "Change it"
+        )
+    dataset = ClipDataset(config.data, config.seed, stage.size_px(), total)
+    # A loader over the numbers that are left: the data position is where the sampler begins.
+    loader = DataLoader(
+        dataset,  # type: ignore[arg-type]
+        batch_size=config.batch_size // accelerator.num_processes,
+        sampler=_numbers(state.num_clips, total, config.batch_size, accelerator),
+        num_workers=config.data.num_workers,
+        collate_fn=to_batch,
+        drop_last=True,
+    )
+    for clips in loader:
+        yield clips.to(accelerator.device)
+
+
+def _numbers(first: int, total: int, batch_size: int, accelerator: Accelerator) -> list[int]:
+    """This process's clip numbers: its own share of every batch, so that all processes together see each once."""
+    share = batch_size // accelerator.num_processes
+    mine = accelerator.process_index * share
+    return [batch + mine + i for batch in range(first, total, batch_size) for i in range(share)]
+
+
+def _keep_config(config: TrainConfig, run: Path) -> None:
+    place = run / "config.yaml"
+    # Through JSON: tuples become the lists that YAML knows.
+    settings = json.loads(json.dumps(dataclasses.asdict(config)))
+    if place.exists():
+        before: Any = yaml.safe_load(place.read_text(encoding="utf-8"))
+        changed = [key for key in settings if before.get(key) != settings[key]]
+        if changed:
+            raise RecipeError(
+                place, f"the run was begun with another {', '.join(changed)}", "Use another run folder, or these settings"
+            )
+        return
+    with written_whole(place) as beside:
+        beside.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+
+
+def _draw_samples(stage: Stage, state: TrainState, config: TrainConfig, run: Path, clips: Tensor) -> None:
+    from divot.video.sheets import contact_sheet
+
+    module = state.average.module.eval()
+    contact_sheet(stage.samples(module, clips[:4]), run / "samples" / f"step_{state.step:08d}.png")
+
+
+class _Monitor:
+    """metrics.jsonl, and tensorboard where it is installed; lines after the step taken up are dropped."""
+
+    def __init__(self, run: Path, step: int, enabled: bool) -> None:
+        self.enabled, self.writer = enabled, None
+        if not enabled:
+            return
+        self.path = run / "metrics.jsonl"
+        if self.path.exists():
+            lines = [line for line in self.path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
+            with written_whole(self.path) as beside:
+                beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            log.info("tensorboard is not installed: measures go to metrics.jsonl alone")
+        else:
+            self.writer = SummaryWriter(str(run / "tensorboard"), purge_step=step)
+
+    def log(self, told: Progress, rate: float, state: TrainState) -> None:
+        if not self.enabled:
+            return
+        row = {
+            "step": told.step,
+            "clips": state.num_clips,
+            "loss": told.loss,
+            **{k: v for k, v in told.measures.items() if math.isfinite(v)},
+            "learning_rate": rate,
+            "clips_per_s": round(told.clips_per_s, 3),
+            "skipped": state.num_skipped,
+        }
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        if self.writer is not None:
+            for key, value in row.items():
+                if key != "step":
+                    self.writer.add_scalar(key, value, told.step)
+
+    def close(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        # The last line of a killed run may be cut.
+        return math.inf
+
+
+class _StopSignal:
+    """Within its block, Ctrl-C and SIGTERM ask for a stop after the step at hand instead of breaking it off."""
+
+    asked = False
+
+    def __enter__(self) -> _StopSignal:
+        self.before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+        for number in self.before:
+            signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: Any) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True

@@ -1,0 +1,111 @@
+"""All that a run has to remember, in one object, written through torch.distributed.checkpoint.
+
+A checkpoint is a folder `step_00000200`, written beside its place and renamed: whole or absent.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed.checkpoint as dcp
+from accelerate import Accelerator
+from torch import nn
+from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from divot.config.errors import CheckpointError
+
+
+class TrainState:
+    """Module, optimizers, moving average, step, data position and random state of a run; a Stateful of torch."""
+
+    def __init__(self, module: nn.Module, optimizers: list[torch.optim.Optimizer], ema_decay: float) -> None:
+        self.module, self.optimizers = module, optimizers
+        self.average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=False)
+        self.average.eval()
+        self.step = 0
+        self.num_clips = 0
+        """Data position: clips drawn by all processes since the first step."""
+        self.num_skipped = 0
+        """Steps left out because the loss was not a number."""
+
+    def update_average(self) -> None:
+        """Take the trained weights into the moving average; buffers are copied."""
+        self.average.update_parameters(self.module)
+        for kept, buffer in zip(self.average.module.buffers(), self.module.buffers(), strict=True):
+            kept.copy_(buffer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything as tensors, under stable names."""
+        weights, optimizers = get_state_dict(self.module, self.optimizers)
+        return {
+            "module": weights,
+            "optimizers": optimizers,
+            "average": self.average.state_dict(),
+            "counts": torch.tensor([self.step, self.num_clips, self.num_skipped]),
+            "random": torch.get_rng_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        set_state_dict(
+            self.module,
+            self.optimizers,
+            model_state_dict=state["module"],
+            optim_state_dict=state["optimizers"],
+        )
+        self.average.load_state_dict(state["average"])
+        self.step, self.num_clips, self.num_skipped = (int(n) for n in state["counts"])
+        torch.set_rng_state(state["random"].cpu().to(torch.uint8))
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The whole checkpoints of a run, oldest first."""
+    found = [p for p in folder.glob("step_*") if re.fullmatch(r"step_\d{8}", p.name)]
+    return sorted(found)
+
+
+def save_checkpoint(state: TrainState, folder: Path, keep: int, accelerator: Accelerator) -> Path:
+    """Write `folder/step_N` and remove all but the last `keep`."""
+    place = folder / f"step_{state.step:08d}"
+    beside = folder / f".{place.name}.partial"
+    if accelerator.is_main_process:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(beside, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    with warnings.catch_warnings():
+        # One process without a process group is what most runs are.
+        warnings.simplefilter("ignore", UserWarning)
+        dcp.save({"state": state}, checkpoint_id=beside, no_dist=accelerator.num_processes == 1)
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        if place.exists():
+            shutil.rmtree(place)
+        beside.rename(place)
+        for old in checkpoints(folder)[:-keep]:
+            shutil.rmtree(old)
+    accelerator.wait_for_everyone()
+    return place
+
+
+def load_checkpoint(state: TrainState, place: Path, accelerator: Accelerator) -> None:
+    """Go on from a checkpoint.
+
+    Raises:
+        CheckpointError: if it is damaged or belongs to a run of other settings.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            dcp.load({"state": state}, checkpoint_id=place, no_dist=accelerator.num_processes == 1)
+    except Exception as error:
+        # dcp wraps everything, from a missing file to another shape, in kinds of its own.
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            place, f"cannot be taken up ({reason})", "Remove it to go on from the one before, or use another run folder"
+        ) from error

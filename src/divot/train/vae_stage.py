@@ -1,0 +1,84 @@
+"""Training of the small frame autoencoder that the tiny preset brings along; the paper's is taken ready-made.
+
+Letters: B batch of clips, F frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+
+from divot.config.files import written_whole
+from divot.config.presets import preset
+from divot.config.training import TrainConfig
+from divot.detokenizer.vae import build_autoencoder
+from divot.video.transform import to_uint8
+
+
+class VaeModule(nn.Module):
+    """Squared and absolute error of a frame of each clip, and a small KL term."""
+
+    def __init__(self, vae: AutoencoderKL, kl_weight: float) -> None:
+        super().__init__()
+        self.vae, self.kl_weight = vae, kl_weight
+        # Running mean square of the latents: what the scaling factor is made of when the run is saved.
+        self.register_buffer("latent_power", torch.ones(()))
+
+    def forward(self, clips_BFCHW: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Loss of one random frame of each clip."""
+        batch, frames = clips_BFCHW.shape[:2]
+        picked = torch.randint(0, frames, (batch,), generator=generator)
+        images = clips_BFCHW[torch.arange(batch), picked.to(clips_BFCHW.device)]
+        posterior = self.vae.encode(images).latent_dist
+        noise = torch.randn(posterior.mean.shape, generator=generator).to(images)
+        decoded = self.vae.decode(posterior.mean + posterior.std * noise).sample
+        error = decoded.float() - images
+        squared = error.pow(2).mean()
+        kl = posterior.kl().mean() / posterior.mean[0, 0].numel()
+        if self.training:
+            self.latent_power.lerp_(posterior.mean.detach().float().pow(2).mean(), 0.02)
+        loss = squared + 0.3 * error.abs().mean() + self.kl_weight * kl
+        return loss, {"psnr": float(10 * torch.log10(4 / squared.detach())), "kl": float(kl.detach())}
+
+
+class VaeStage:
+    """Trains the autoencoder on single frames."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.settings = preset(config.preset).detokenizer
+        if config.init_vae is not None:
+            vae = AutoencoderKL.from_pretrained(config.init_vae)
+        else:
+            vae = build_autoencoder(self.settings.autoencoder)
+        if not config.train_vae_encoder:
+            vae.encoder.requires_grad_(False)
+            if vae.quant_conv is not None:
+                vae.quant_conv.requires_grad_(False)
+        self.keeps_scale = not config.train_vae_encoder
+        self.module = VaeModule(vae, config.kl_weight)
+
+    def size_px(self) -> int:
+        """Side of the clips it wants."""
+        return self.settings.frame_size
+
+    @torch.no_grad()
+    def samples(self, module: nn.Module, clips: Tensor) -> list[np.ndarray]:
+        """Original and decoded frames of each clip in turn."""
+        assert isinstance(module, VaeModule)
+        rows = []
+        for clip in clips:
+            decoded = module.vae.decode(module.vae.encode(clip).latent_dist.mean).sample
+            rows += [to_uint8(clip), to_uint8(decoded.clamp(-1, 1))]
+        return rows
+
+    def save(self, module: nn.Module, folder: Path) -> None:
+        """Write the autoencoder in diffusers' form, with the scaling factor that makes its latents unit-sized."""
+        assert isinstance(module, VaeModule)
+        if not self.keeps_scale:
+            module.vae.register_to_config(scaling_factor=float(module.latent_power.rsqrt()))
+        with written_whole(folder) as beside:
+            module.vae.save_pretrained(beside)

@@ -1,0 +1,88 @@
+"""Frames to files that people look at: mp4, gif and webp, each whole or not there at all."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from divot.config.files import written_whole
+
+SUFFIXES = (".mp4", ".gif", ".webp")
+
+
+def write_video(
+    path: str | Path, frames: np.ndarray, rate_fps: float, *, crf: int = 18, quality: int = 85, scale: int = 1
+) -> None:
+    """Write frames as mp4 (h264, yuv420p), gif or webp, by the name's suffix.
+
+    Args:
+        path: where to; its folder is made if need be.
+        frames: uint8 [T, H, W, 3].
+        rate_fps: frames a second. A gif holds hundredths of a second: its frames differ by one, their sum is
+            right.
+        crf: for mp4, 0 (lossless but for the colours) to 51 (worst).
+        quality: for webp, 0 to 100.
+        scale: whole factor by which small pictures are enlarged, pixels staying sharp.
+
+    Raises:
+        ValueError: if the suffix is another, the frames have another shape or a number is out of range.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(f"path: got suffix {path.suffix!r} in {path}, wanted one of {', '.join(SUFFIXES)}")
+    if not 0 < rate_fps <= 1000:
+        raise ValueError(f"rate_fps: got {rate_fps}, wanted more than 0 and at most 1000")
+    if not 0 <= crf <= 51:
+        raise ValueError(f"crf: got {crf}, wanted 0 to 51")
+    frames = enlarged(frames, scale)
+    with written_whole(path) as beside:
+        if suffix == ".mp4":
+            _write_mp4(beside, frames, rate_fps, crf)
+        else:
+            _write_pictures(beside, frames, rate_fps, quality)
+
+
+def enlarged(frames: np.ndarray, scale: int) -> np.ndarray:
+    """Frames with each pixel made `scale` x `scale` pixels, uint8 [T, H, W, 3].
+
+    Raises:
+        ValueError: if `frames` is not uint8 [T, H, W, 3] with T, H, W above 0, or `scale` is below 1.
+    """
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
+        raise ValueError(f"frames: got {frames.dtype} {list(frames.shape)}, wanted uint8 [T, H, W, 3]")
+    if scale < 1:
+        raise ValueError(f"scale: got {scale}, wanted 1 or more")
+    return frames if scale == 1 else frames.repeat(scale, axis=1).repeat(scale, axis=2)
+
+
+def _write_mp4(path: Path, frames: np.ndarray, rate_fps: float, crf: int) -> None:
+    import av
+    import av.video
+
+    # Colours are stored for 2 x 2 pixels: an odd side gets its last row or column twice.
+    height, width = frames.shape[1:3]
+    frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("libx264", rate=Fraction(rate_fps).limit_denominator(1001))
+        assert isinstance(stream, av.VideoStream)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": str(crf), "preset": "medium"}
+        for frame in frames:
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+
+
+def _write_pictures(path: Path, frames: np.ndarray, rate_fps: float, quality: int) -> None:
+    step_ms = 10 if path.suffix.lower() == ".gif" else 1
+    # Rounding the moments, not the durations, keeps the whole as long as it should be.
+    moments = np.round(np.arange(len(frames) + 1) * 1000 / rate_fps / step_ms).astype(int) * step_ms
+    durations = [max(step_ms, int(ms)) for ms in np.diff(moments)]
+    first, *rest = (Image.fromarray(frame) for frame in frames)
+    # Pillow's gif writer does not look at `quality`.
+    first.save(path, save_all=True, append_images=rest, duration=durations, loop=0, quality=quality)

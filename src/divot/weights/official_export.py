@@ -1,0 +1,117 @@
+"""A model folder written as the released files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from divot.config.errors import CheckpointError
+from divot.config.files import written_whole
+from divot.config.merge import from_mapping
+from divot.config.models import DetokenizerConfig, TokenizerConfig
+from divot.detokenizer.schedule import NoiseSchedule
+from divot.layers.component import WEIGHTS_FILE, read_component_config, read_weights
+from divot.weights.names import Entry, to_theirs
+from divot.weights.official_files import DETOKENIZER_FILES, FOLDER, TOKENIZER_FILE
+from divot.weights.official_names import TOKENIZER_COPY, detokenizer_names, tokenizer_names
+from divot.weights.official_schedule import schedule_buffers
+from divot.weights.report import ConversionReport, FileReport, refuse_unfitting
+from divot.weights.store import ModelFolder
+from divot.weights.tensor_files import read_tensors
+
+EXTRA_TENSORS = "official_extra.safetensors"
+"""Tensors of the released files that our model has no place for."""
+EXTRA_JSON = "official_extra.json"
+"""How the released files were laid out, and which tensors they held twice."""
+
+
+def convert_to_official(model: str | Path, out: str | Path) -> ConversionReport:
+    """Write a model folder as files that the official code loads.
+
+    A folder made by `convert_official` (without a change of type) gives back what it was made of: the same names,
+    the same bits. Any other model is written whole, with the noise schedule as buffers.
+
+    Args:
+        model: model folder, preset name or hub id.
+        out: folder to write; gets `Divot_tokenizer_detokenizer/` with the released file names.
+
+    Raises:
+        CheckpointError: if the model has parts that the official code does not know.
+    """
+    folder = ModelFolder.open(model)
+    extra, tensors = _extras(folder.path)
+    report = ConversionReport(folder.source, str(out), folder.preset)
+    target = Path(out) / FOLDER
+    if target.exists():
+        raise CheckpointError(target, "exists", "Give another folder to write to")
+    names = folder.contents.detokenizers
+    if unknown := sorted(names.keys() - DETOKENIZER_FILES.keys()):
+        known = ", ".join(DETOKENIZER_FILES)
+        raise CheckpointError(
+            model, f"has the de-tokenizer {unknown[0]!r}", f"The official files have: {known}"
+        )
+
+    about = extra.get("tokenizer", {})
+    config = _config(folder.path / folder.contents.tokenizer, TokenizerConfig)
+    if config.vit.model_type != "clip_vision_model":
+        raise CheckpointError(
+            model, f"has an image tower of type {config.vit.model_type}", "It has to be CLIP's"
+        )
+    whole = _official(folder.path / folder.contents.tokenizer, tokenizer_names(config), optional=set())
+    entries = tokenizer_names(config, about.get("has_vit", True))
+    written = {entry.theirs: whole[entry.theirs] for entry in entries} | _part(tensors, "tokenizer")
+    whole |= written
+    with written_whole(target) as beside:
+        beside.mkdir()
+        _save(written, beside / TOKENIZER_FILE, about, report)
+        for name, subfolder in names.items():
+            about = extra.get(name, {})
+            settings = _config(folder.path / subfolder, DetokenizerConfig)
+            state = _official(folder.path / subfolder, detokenizer_names(settings), optional={"null_tokens"})
+            state |= _part(tensors, name) if about else schedule_buffers(NoiseSchedule(settings.schedule))
+            state |= {TOKENIZER_COPY + copy: whole[copy] for copy in about.get("copied", [])}
+            _save(state, beside / DETOKENIZER_FILES[name], about, report)
+    return report
+
+
+def _extras(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    path = folder / EXTRA_JSON
+    if not path.is_file():
+        return {}, {}
+    try:
+        files = json.loads(path.read_text(encoding="utf-8"))["files"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise CheckpointError(path, "is damaged", "Convert the released files again") from error
+    return files, read_tensors(folder / EXTRA_TENSORS).tensors if (folder / EXTRA_TENSORS).is_file() else {}
+
+
+def _part(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    prefix = f"{part}/"
+    return {name.removeprefix(prefix): v for name, v in tensors.items() if name.startswith(prefix)}
+
+
+def _config(folder: Path, kind: type) -> Any:
+    settings = read_component_config(folder)
+    settings.pop("component", None)
+    return from_mapping(kind, settings, folder)
+
+
+def _official(folder: Path, entries: list[Entry], optional: set[str]) -> dict[str, Tensor]:
+    renamed = to_theirs(entries, read_weights(folder / WEIGHTS_FILE))
+    refuse_unfitting(folder / WEIGHTS_FILE, renamed.missing, [])
+    if unknown := [name for name in renamed.unexpected if name not in optional]:
+        cause = f"has parts that the official code does not know ({', '.join(unknown[:3])})"
+        raise CheckpointError(folder, cause, "Only models of the official structure can be written so")
+    return renamed.tensors
+
+
+def _save(state: dict[str, Tensor], path: Path, about: dict[str, Any], report: ConversionReport) -> None:
+    prefix, wrapper = about.get("prefix") or "", about.get("wrapper")
+    # Cloned one by one: a view would take its whole storage into the file.
+    values: dict[str, Any] = {prefix + name: tensor.contiguous().clone() for name, tensor in state.items()}
+    torch.save({wrapper: values} if wrapper else values, path)
+    report.files.append(FileReport(path.name, len(state)))

@@ -1,0 +1,41 @@
+"""Sprite World: a procedural world of two-second clips in which motion matters, with scenes and captions.
+
+Files, in the order of the flow:
+
+    vocabulary.py    the words: shapes, colours, motions, backgrounds
+    scene.py         what a clip shows, as a typed value that goes to JSON and back
+    split.py         which colour x shape x motion triples training never sees
+    track.py         sprite -> its place, size, angle and colour in each frame
+    distribution.py  seed and index -> scene: the one `standard` distribution
+    shapes.py        shape -> anti-aliased mask
+    background.py    background -> pixels
+    rendering.py     scene -> frames uint8 [16, H, W, 3]
+    captioning.py    scene -> words
+    clips.py         seed and index -> frames, caption, scene
+    preview.py       a folder of pictures to look at
+"""
+
+from divot.world.captioning import caption, captions
+from divot.world.clips import WorldClip, clip
+from divot.world.distribution import sample_scene
+from divot.world.preview import write_preview
+from divot.world.rendering import render, render_masks
+from divot.world.scene import Background, Event, Scene, Sprite
+from divot.world.split import is_held_out, scene_triples
+
+__all__ = [
+    "Background",
+    "Event",
+    "Scene",
+    "Sprite",
+    "WorldClip",
+    "caption",
+    "captions",
+    "clip",
+    "is_held_out",
+    "render",
+    "render_masks",
+    "sample_scene",
+    "scene_triples",
+    "write_preview",
+]

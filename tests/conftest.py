@@ -1,0 +1,80 @@
+"""What tests of several folders share: a model folder with random weights, small enough for one slow core."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+CLIPS = Path(__file__).parent / "data" / "clips"
+
+
+def _small_config():
+    from divot.config.models import ModelConfig
+    from divot.config.presets import preset
+
+    tiny = preset("tiny")
+    vit = dataclasses.replace(tiny.tokenizer.vit, image_size=32, width=32, num_layers=1, mlp_width=32)
+    tokenizer = dataclasses.replace(
+        tiny.tokenizer,
+        vit=vit,
+        temporal_width=32,
+        hidden_width=32,
+        pool_size=4,
+        resampler_depth=1,
+        token_width=8,
+    )
+    detokenizer = dataclasses.replace(
+        tiny.detokenizer,
+        frame_size=32,
+        token_width=8,
+        projector=dataclasses.replace(tiny.detokenizer.projector, width=32, num_queries=8),
+        unet=dataclasses.replace(tiny.detokenizer.unet, model_channels=32, context_width=32),
+        sampler=dataclasses.replace(tiny.detokenizer.sampler, num_steps=2),
+    )
+    return ModelConfig(tokenizer, detokenizer)
+
+
+def _write_small_model(folder, seed):
+    import torch
+
+    from divot.detokenizer import VideoDetokenizer
+    from divot.tokenizer import VideoTokenizer
+    from divot.weights.store import write_model_folder
+
+    config = _small_config()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        tokenizer, detokenizer = VideoTokenizer(config.tokenizer), VideoDetokenizer(config.detokenizer)
+    write_model_folder(folder, tokenizer, {"reconstruction": detokenizer}, dtype=None)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory):
+    """A whole model of random weights."""
+    return _write_small_model(tmp_path_factory.mktemp("models") / "small", seed=0)
+
+
+@pytest.fixture(scope="session")
+def other_model_folder(tmp_path_factory):
+    """The same sizes, other weights."""
+    return _write_small_model(tmp_path_factory.mktemp("models") / "other", seed=1)
+
+
+@pytest.fixture(scope="session")
+def video_file(tmp_path_factory):
+    """2.5 s of a moving bar, 48 x 36 at 16 fps: one whole clip and a partial one."""
+    from divot.video import write_video
+
+    path = tmp_path_factory.mktemp("videos") / "bar.mp4"
+    write_video(path, moving_bar(40), 16)
+    return path
+
+
+def moving_bar(num_frames, height=36, width=48):
+    frames = np.full((num_frames, height, width, 3), 60, np.uint8)
+    for t in range(num_frames):
+        left = t % (width - 8)
+        frames[t, :, left : left + 8] = (220, 80, 40)
+    return frames

@@ -1,0 +1,1 @@
+"""Our modules against numbers recorded from the official code: `pytest tests/parity --golden DIR`."""

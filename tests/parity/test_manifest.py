@@ -1,0 +1,139 @@
+"""The full-size models: every name and shape of the released files has its place in ours, and back."""
+
+import gzip
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from divot.config.presets import preset
+from divot.detokenizer import VideoDetokenizer
+from divot.tokenizer import VideoTokenizer
+from divot.weights.names import to_ours, to_theirs
+from divot.weights.official_names import (
+    CLIP_REST,
+    CLIP_REST_NAMES,
+    SCHEDULE_BUFFERS,
+    detokenizer_names,
+    tokenizer_names,
+)
+from parity.conftest import COMMITTED, golden_root
+
+LEFT_OVERS = {f"{CLIP_REST}.{name}" for name in CLIP_REST_NAMES}
+
+
+@pytest.fixture(scope="module")
+def manifest(request):
+    def read(name: str) -> dict:
+        for root in (golden_root(request.config), COMMITTED):
+            path = root / "manifest" / f"{name}.json"
+            if path.is_file():
+                return json.loads(path.read_text())
+            if (packed := path.with_name(f"{path.name}.gz")).is_file():
+                return json.loads(gzip.decompress(packed.read_bytes()))
+        raise AssertionError(f"no {name}")
+
+    return read
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    with torch.device("meta"):
+        return VideoTokenizer(preset("paper").tokenizer)
+
+
+@pytest.fixture(scope="module")
+def detokenizer():
+    with torch.device("meta"):
+        return VideoDetokenizer(preset("paper").detokenizer)
+
+
+def empty(shapes: dict) -> dict[str, torch.Tensor]:
+    return {name: torch.empty(v["shape"], device="meta") for name, v in shapes.items()}
+
+
+def both_ways(module: nn.Module, entries: list, theirs: dict[str, torch.Tensor], ignored: set[str]) -> None:
+    ours = {k: v for k, v in module.state_dict().items() if k != "null_tokens"}
+    renamed = to_ours(entries, theirs, {k: v.shape for k, v in ours.items()})
+    assert not renamed.missing
+    assert not renamed.misshapen
+    assert set(renamed.unexpected) == ignored
+    assert {k: v.shape for k, v in renamed.tensors.items()} == {k: v.shape for k, v in ours.items()}
+    back = to_theirs(entries, ours)
+    assert not back.missing
+    assert not back.unexpected
+    wanted = {k: v.shape for k, v in theirs.items() if k not in ignored}
+    assert {k: v.shape for k, v in back.tensors.items()} == wanted
+
+
+def test_tokenizer_names_are_complete(manifest, tokenizer):
+    recorded = manifest("manifest_tokenizer")
+    config = preset("paper").tokenizer
+    both_ways(tokenizer, tokenizer_names(config), empty(recorded["with_vit"]), LEFT_OVERS)
+
+
+def test_tokenizer_names_without_the_image_tower_are_complete(manifest):
+    recorded = manifest("manifest_tokenizer")
+    entries = tokenizer_names(preset("paper").tokenizer, has_vit=False)
+    assert {entry.theirs for entry in entries} == recorded["without_vit"].keys()
+
+
+def test_detokenizer_names_are_complete(manifest, detokenizer):
+    state = manifest("manifest_detokenizer")["state_dict"]
+    copy = {name for name in state if name.startswith("video_tokenizer.")}
+    with_copy = {f"video_tokenizer.{name}" for name in manifest("manifest_tokenizer")["with_vit"]}
+    assert copy == with_copy
+    both_ways(
+        detokenizer,
+        detokenizer_names(preset("paper").detokenizer),
+        empty(state),
+        copy | set(SCHEDULE_BUFFERS),
+    )
+
+
+def test_full_size_parameter_counts_are_the_official_ones(manifest, tokenizer, detokenizer):
+    def count(module: nn.Module) -> int:
+        return sum(p.numel() for p in module.parameters())
+
+    counts = manifest("manifest_detokenizer")["parameter_counts"]
+    assert count(detokenizer.unet) == counts["diffusion_model"]
+    assert count(detokenizer.vae) == counts["first_stage_model"]
+    assert count(detokenizer.projector) == counts["image_proj_model"]
+    parts = manifest("manifest_tokenizer")["parameter_counts"]
+    assert count(tokenizer.temporal) == parts["temporal_encoder"]
+    assert count(tokenizer.resampler) == parts["image_proj_model.down_sampler"]
+
+
+def test_full_size_layer_settings_are_the_official_ones(manifest, tokenizer, detokenizer):
+    ours_of = {e.theirs: e.ours[0] for e in detokenizer_names(preset("paper").detokenizer)}
+    pairs = [(f"video_tokenizer.{e.theirs}", e.ours[0]) for e in tokenizer_names(preset("paper").tokenizer)]
+    norms = 0
+    for path, settings in manifest("layer_settings").items():
+        if not settings.get("eps") or path.endswith(f"{CLIP_REST}.ln_final"):
+            continue
+        name = f"{path}.weight"
+        in_tokenizer = dict(pairs).get(name) if path.startswith("video_tokenizer.") else None
+        module = tokenizer if in_tokenizer else detokenizer
+        layer = module.get_submodule((in_tokenizer or ours_of[name]).removesuffix(".weight"))
+        assert layer.eps == settings["eps"], path
+        assert getattr(layer, "num_groups", None) == settings["groups"], path
+        norms += 1
+    assert norms > 400
+
+
+def test_full_size_attention_heads_are_the_official_ones(manifest, tokenizer, detokenizer):
+    official = manifest("layer_settings")
+    assert tokenizer.config.vit.num_heads == next(
+        v["num_heads"] for k, v in official.items() if "vit_model" in k and "num_heads" in v
+    )
+    counts = {"heads": [], "ours": []}
+    for entry in detokenizer_names(preset("paper").detokenizer):
+        path = entry.theirs.removesuffix(".to_q.weight")
+        if path != entry.theirs and path in official:
+            counts["heads"].append(official[path]["heads"])
+            counts["ours"].append(
+                detokenizer.get_submodule(entry.ours[0].removesuffix(".query.weight")).num_heads
+            )
+    assert counts["heads"] == counts["ours"]
+    assert len(counts["heads"]) > 60

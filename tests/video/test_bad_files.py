@@ -1,0 +1,215 @@
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from divot.config.errors import VideoReadError
+from divot.video.load import iterate_clips
+from divot.video.reader import VideoReader
+
+from .making import make_sound, make_video, number_shown
+
+RABBIT = Path(__file__).parents[1] / "data" / "clips" / "bbb_rabbit.mp4"
+
+
+def read_all(path: Path) -> list[np.ndarray]:
+    with VideoReader(path) as reader:
+        return [frame for _, frame in reader.iterate()]
+
+
+def zero_bytes(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def one_byte(path: Path) -> None:
+    path.write_bytes(b"x")
+
+
+def text(path: Path) -> None:
+    path.write_text("This is not a video.\n" * 200)
+
+
+def web_page(path: Path) -> None:
+    path.write_text("<!doctype html><html><body>404 not found</body></html>")
+
+
+def random_bytes(path: Path) -> None:
+    path.write_bytes(np.random.default_rng(0).bytes(20000))
+
+
+def only_zeros(path: Path) -> None:
+    path.write_bytes(bytes(50000))
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def missing(path: Path) -> None:
+    pass
+
+
+def broken_link(path: Path) -> None:
+    path.symlink_to(path.with_name("gone.mp4"))
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def playlist(path: Path) -> None:
+    path.write_text(f"#EXTM3U\n#EXTINF:2,\n{RABBIT}\n#EXT-X-ENDLIST\n")
+
+
+def list_of_files(path: Path) -> None:
+    path.write_text(f"ffconcat version 1.0\nfile {RABBIT}\n")
+
+
+def header_only(path: Path) -> None:
+    path.write_bytes(RABBIT.read_bytes()[:1500])
+
+
+def index_without_pictures(path: Path) -> None:
+    path.write_bytes(RABBIT.read_bytes()[:2300])
+
+
+def pictures_without_index(path: Path) -> None:
+    data = RABBIT.read_bytes()
+    path.write_bytes(data[:32] + data[data.find(b"mdat") - 4 :])
+
+
+def pictures_zeroed(path: Path) -> None:
+    data = RABBIT.read_bytes()
+    start = data.find(b"mdat") + 4
+    path.write_bytes(data[:start] + bytes(len(data) - start))
+
+
+def png_header_only(path: Path) -> None:
+    path.write_bytes(b"\x89PNG\r\n\x1a\n")
+
+
+def gif_header_only(path: Path) -> None:
+    path.write_bytes(b"GIF89a")
+
+
+NOTHING_TO_SEE = [
+    zero_bytes,
+    one_byte,
+    text,
+    web_page,
+    random_bytes,
+    only_zeros,
+    folder,
+    missing,
+    broken_link,
+    pipe,
+    playlist,
+    list_of_files,
+    header_only,
+    index_without_pictures,
+    pictures_without_index,
+    pictures_zeroed,
+    png_header_only,
+    gif_header_only,
+]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("suffix", [".mp4", ".txt", ".mkv"])
+@pytest.mark.parametrize("make", NOTHING_TO_SEE, ids=lambda make: make.__name__)
+def test_a_file_with_nothing_to_see_is_one_read_error(tmp_path: Path, make, suffix: str):
+    path = tmp_path / f"bad{suffix}"
+    make(path)
+    with pytest.raises(VideoReadError) as caught:
+        read_all(path)
+    assert path.name in caught.value.source
+    assert len(caught.value.cause) > 5
+    assert len(caught.value.remedy) > 5
+
+
+@pytest.mark.parametrize("name", ["a.m4a", "a.mp4", "a.mkv"])
+def test_sound_alone_is_a_read_error_that_says_so(tmp_path: Path, name: str):
+    with pytest.raises(VideoReadError, match="no video stream"):
+        VideoReader(make_sound(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("front_index.mp4", {"container_options": {"movflags": "faststart"}}),
+        ("fragments.mp4", {"container_options": {"movflags": "frag_keyframe+empty_moov"}}),
+        ("a.mkv", {}),
+        ("a.webm", {"codec": "libvpx-vp9"}),
+        ("mpeg4.avi", {"codec": "mpeg4"}),
+        ("sound.mkv", {"sound": True}),
+    ],
+)
+def test_a_file_cut_short_gives_its_beginning_and_then_an_error(tmp_path: Path, name: str, options: dict):
+    whole = make_video(tmp_path / name, num_frames=120, size=(96, 128), **options)
+    data = whole.read_bytes()
+    (tmp_path / f"cut_{name}").write_bytes(data[: int(len(data) * 0.7)])
+    shown = []
+    with VideoReader(tmp_path / f"cut_{name}") as reader:
+        with pytest.raises(VideoReadError):
+            shown.extend(number_shown(frame) for _, frame in reader.iterate())
+        assert 3 <= len(shown) < 120
+        assert shown == list(range(len(shown)))
+        with pytest.raises(VideoReadError):
+            reader.frames_at([reader.num_frames - 1])
+        with pytest.raises(VideoReadError):
+            reader.frames_at_times([reader.duration_s])
+
+
+def test_a_cut_download_gives_the_clips_before_the_cut(tmp_path: Path):
+    data = RABBIT.read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(data[: int(len(data) * 0.9)])
+    clips = []
+    with pytest.raises(VideoReadError, match=r"cut short: \d\.\d\d of 5\.28 s"):
+        clips.extend(clip.index for clip, _ in iterate_clips(tmp_path / "cut.mp4", size_px=16))
+    assert clips == [0, 1]
+
+
+def test_a_clock_gone_mad_is_a_read_error_not_a_million_clips(tmp_path: Path):
+    path = make_video(tmp_path / "a.mp4", num_frames=4, times_ms=[0, 100, 200, 4_000_000])
+    with pytest.raises(VideoReadError, match="its times are damaged"):
+        next(iterate_clips(path, size_px=16))
+
+
+@pytest.mark.parametrize("seed", [0])
+def test_flipped_bytes_never_give_a_wrong_frame_without_an_error(tmp_path: Path, seed: int):
+    data, rng = bytearray(RABBIT.read_bytes()), np.random.default_rng(seed)
+    for place in rng.integers(len(data) // 2, len(data), 200):
+        data[place] ^= 0xFF
+    (tmp_path / "flipped.mp4").write_bytes(data)
+    with VideoReader(RABBIT) as reader:
+        good = reader.frames_at(range(132), resize=lambda frame: frame[::8, ::8])
+    with VideoReader(tmp_path / "flipped.mp4") as reader:
+        num_errors = 0
+        for index in range(0, 132, 12):
+            try:
+                frame = reader.frames_at([index], resize=lambda frame: frame[::8, ::8])[0]
+            except VideoReadError:
+                num_errors += 1
+            else:
+                np.testing.assert_array_equal(frame, good[index])
+    assert num_errors > 3
+    with pytest.raises(VideoReadError, match=r"damaged|cannot be decoded"):
+        read_all(tmp_path / "flipped.mp4")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.webm", "a.ts", "a.gif"])
+def test_bytes_flipped_anywhere_raise_nothing_but_read_errors(tmp_path: Path, name: str):
+    codecs = {"a.webm": "libvpx-vp9", "a.avi": "mpeg4", "a.gif": "gif"}
+    pix_fmt = "rgb8" if name == "a.gif" else "yuv420p"
+    whole = make_video(tmp_path / name, num_frames=12, codec=codecs.get(name, "libx264"), pix_fmt=pix_fmt)
+    original, rng = whole.read_bytes(), np.random.default_rng(7)
+    for _ in range(25):
+        data = bytearray(original)
+        for place in rng.integers(0, len(data), 8):
+            data[place] = rng.integers(0, 256)
+        whole.write_bytes(data[: rng.integers(len(data) // 2, len(data) + 1)])
+        with suppress(VideoReadError):
+            read_all(whole)

@@ -1,0 +1,162 @@
+"""Model folders: what is written can be opened, what is not whole is refused with the reason."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from divot.config.errors import CheckpointError
+from divot.config.models import ModelConfig
+from divot.config.presets import preset
+from divot.detokenizer import VideoDetokenizer
+from divot.tokenizer import VideoTokenizer
+from divot.weights import store
+from divot.weights.store import ModelFolder, write_model_folder
+
+
+def small_config() -> ModelConfig:
+    tiny = preset("tiny")
+    vit = dataclasses.replace(tiny.tokenizer.vit, width=32, num_layers=1, mlp_width=64)
+    tokenizer = dataclasses.replace(
+        tiny.tokenizer, vit=vit, temporal_width=32, hidden_width=32, num_tokens=8, token_width=8
+    )
+    projector = dataclasses.replace(tiny.detokenizer.projector, width=32, num_queries=8)
+    detokenizer = dataclasses.replace(tiny.detokenizer, projector=projector, num_tokens=8, token_width=8)
+    return ModelConfig(tokenizer, detokenizer)
+
+
+@pytest.fixture(scope="module")
+def parts():
+    torch.manual_seed(0)
+    config = small_config()
+    return VideoTokenizer(config.tokenizer).eval(), VideoDetokenizer(config.detokenizer).eval()
+
+
+@pytest.fixture
+def folder(parts, tmp_path):
+    tokenizer, detokenizer = parts
+    return write_model_folder(
+        tmp_path / "model", tokenizer, {"reconstruction": detokenizer, "generation": detokenizer}, dtype=None
+    )
+
+
+def test_written_parts_come_back_equal(folder, parts):
+    for written, loaded in zip(parts, (folder.tokenizer(), folder.detokenizer()), strict=True):
+        assert not loaded.training
+        state = loaded.state_dict()
+        for name, tensor in written.state_dict().items():
+            assert torch.equal(tensor, state[name]), name
+
+
+def test_tasks_choose_their_detokenizer(folder):
+    assert folder.detokenizer_name("reconstruct") == "reconstruction"
+    assert folder.detokenizer_name("generate") == "generation"
+
+
+def test_only_detokenizer_serves_every_known_task(parts, tmp_path):
+    model = write_model_folder(tmp_path / "m", parts[0], {"reconstruction": parts[1]})
+    assert model.detokenizer_name("generate") == "reconstruction"
+    with pytest.raises(CheckpointError, match=r"no task 'fly'.*reconstruction"):
+        model.detokenizer_name("fly")
+    with pytest.raises(CheckpointError, match=r"no de-tokenizer 'other'.*reconstruction"):
+        model.detokenizer(name="other")
+
+
+def test_task_without_detokenizer_lists_names(parts, tmp_path):
+    model = write_model_folder(
+        tmp_path / "m", parts[0], {"a": parts[1], "b": parts[1]}, tasks={"reconstruct": "a"}
+    )
+    with pytest.raises(CheckpointError, match="a, b"):
+        model.detokenizer_name("generate")
+    with pytest.raises(ValueError, match="'c'"):
+        write_model_folder(tmp_path / "n", parts[0], {"a": parts[1]}, tasks={"reconstruct": "c"})
+    assert not (tmp_path / "n").exists()
+
+
+def test_half_precision_on_disk_is_float32_in_memory(parts, tmp_path):
+    model = write_model_folder(tmp_path / "m", parts[0], {"reconstruction": parts[1]})
+    assert model.tokenizer().dtype == torch.float32
+    assert model.tokenizer(dtype=None).dtype == torch.float16
+
+
+def test_hash_tells_tokenizers_apart(folder, parts, tmp_path):
+    again = write_model_folder(tmp_path / "again", parts[0], {"x": parts[1]}, dtype=None)
+    half = write_model_folder(tmp_path / "half", parts[0], {"x": parts[1]})
+    assert folder.tokenizer_hash == again.tokenizer_hash != half.tokenizer_hash
+
+
+def test_interrupted_writing_keeps_the_old_model(folder, parts, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("disk full")
+
+    monkeypatch.setattr(VideoDetokenizer, "save_pretrained", fail)
+    before = folder.tokenizer_hash
+    with pytest.raises(RuntimeError):
+        write_model_folder(folder.path, parts[0], {"x": parts[1]})
+    assert ModelFolder(folder.path).tokenizer_hash == before
+    assert [p.name for p in folder.path.parent.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 2}, "format 2"),
+        ({"colour": "red"}, "unknown key 'colour'"),
+        ({"detokenizers": {"a": "elsewhere"}}, "no elsewhere/config.json"),
+        ({"tokenizer": "../other"}, "names the folder"),
+        ({"tasks": ["a"]}, "'tasks' is"),
+        ({"tokenizer": 3}, "'tokenizer' is 3"),
+    ],
+)
+def test_model_file_of_another_form_is_refused(folder, change, message):
+    path = folder.path / store.MODEL_FILE
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(CheckpointError, match=message):
+        ModelFolder.open(folder.path)
+
+
+def test_folder_without_model_file_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match=r"no readable model\.json"):
+        ModelFolder.open(tmp_path)
+    (tmp_path / "model.json").write_text("{")
+    with pytest.raises(CheckpointError, match="is not JSON"):
+        ModelFolder.open(tmp_path)
+
+
+def test_missing_weights_are_named(folder):
+    (folder.path / "detokenizer" / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"no detokenizer/model\.safetensors"):
+        ModelFolder.open(folder.path)
+
+
+def test_preset_without_bundled_weights_says_to_convert():
+    with pytest.raises(CheckpointError, match="divot convert official"):
+        ModelFolder.open("paper")
+
+
+def test_preset_with_bundled_weights_opens_by_name(folder, monkeypatch):
+    monkeypatch.setattr(store, "BUNDLED", folder.path.parent)
+    folder.path.rename(folder.path.parent / "tiny")
+    model = ModelFolder.open("tiny")
+    assert model.source == "tiny"
+    assert model.path.name == "tiny"
+
+
+def test_hub_id_goes_through_the_hub_cache(folder, monkeypatch):
+    from divot.layers import component
+
+    monkeypatch.setattr(component, "snapshot_download", lambda repo, **_: str(folder.path))
+    assert ModelFolder.open("someone/model").path == folder.path
+
+
+def test_push_sends_the_whole_folder(folder, monkeypatch):
+    import huggingface_hub
+
+    calls = []
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", lambda self, repo, **_: calls.append(repo))
+    monkeypatch.setattr(
+        huggingface_hub.HfApi, "upload_folder", lambda self, **k: calls.append(k["folder_path"]) or "address"
+    )
+    assert folder.push_to_hub("me/model") == "address"
+    assert calls == ["me/model", str(folder.path)]
