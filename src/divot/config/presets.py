@@ -1,4 +1,4 @@
-"""The two sizes of the project: `paper`, with the released checkpoints' shapes, and `tiny`, shipped and trained on a CPU."""
+"""The sizes of the project: `paper`, as the released checkpoints, and `tiny`, shipped and trained on a CPU."""
 
 from __future__ import annotations
 

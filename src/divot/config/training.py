@@ -61,6 +61,8 @@ class TrainConfig:
     """Train the ViT with the rest of the tokenizer; false keeps it frozen."""
     train_vae_encoder: bool = True
     """In the vae stage, false trains the decoder alone: latents stay what they were."""
+    start_from_patches: bool = False
+    """In the vae stage, begin with the principal components of patches instead of random weights (three levels)."""
     kl_weight: float = 1e-5
     """In the vae stage, weight of the KL term, nats a latent position."""
     init_model: str | None = None
@@ -85,12 +87,18 @@ class TrainConfig:
         if self.stage not in STAGES:
             raise RecipeError(source, f"stage is {self.stage!r}", f"Choose one of {', '.join(STAGES)}")
         if not 0 <= self.data.world_share <= 1:
-            raise RecipeError(source, f"data.world_share is {self.data.world_share}", "Give a share from 0 to 1")
+            raise RecipeError(
+                source, f"data.world_share is {self.data.world_share}", "Give a share from 0 to 1"
+            )
         if self.data.world_share < 1 and self.data.videos is None:
-            raise RecipeError(source, "data.world_share is below 1 but data.videos is not set", "Set data.videos=FOLDER")
+            raise RecipeError(
+                source, "data.world_share is below 1 but data.videos is not set", "Set data.videos=FOLDER"
+            )
         if self.precision not in ("no", "bf16"):
             raise RecipeError(source, f"precision is {self.precision!r}", "Choose no or bf16")
         if self.stage == "detokenizer" and self.init_model is None:
             raise RecipeError(source, "the detokenizer stage needs a tokenizer", "Set init_model=FOLDER")
         if min(self.batch_size, self.num_steps, self.log_every, self.sample_every, self.checkpoint_every) < 1:
-            raise RecipeError(source, "a size, count or interval is below 1", "Give whole numbers of 1 or more")
+            raise RecipeError(
+                source, "a size, count or interval is below 1", "Give whole numbers of 1 or more"
+            )

@@ -151,6 +151,22 @@ class TokenStore:
         manifest = self.manifest
         return torch.empty(0, manifest.num_tokens, manifest.token_width, dtype=DTYPES[manifest.dtype])
 
+    def to_dict(self) -> dict[str, Any]:
+        """What is in the store, but for the tokens; for JSON."""
+        videos = [{"name": v.name, "clips": v.num_clips} for v in self.videos]
+        return {"path": str(self.folder), "kind": "token store", **asdict(self.manifest), "videos": videos}
+
+    def lines(self) -> list[str]:
+        """What is in the store, in words."""
+        about = self.manifest
+        num_clips = sum(video.num_clips for video in self.videos)
+        lines = [
+            f"{self.folder}: token store of {about.model} (tokenizer {about.tokenizer_hash})",
+            f"  {len(self.videos)} videos, {num_clips} clips of {about.num_tokens} x {about.token_width}, "
+            f"{about.dtype}",
+        ]
+        return lines + [f"  {video.name}: {video.num_clips} clips" for video in self.videos]
+
     def iterate(self) -> Iterator[tuple[StoredVideo, Tensor]]:
         """All videos with their tokens [K, N, D], one video in memory at a time."""
         for video in self.videos:

@@ -1,7 +1,6 @@
 """Attention blocks of the video U-Net: within a frame (with the context of tokens), and along the frames.
 
-Letters: B batch of clips, F frames, C channels, H W rows and columns of latents, P = H * W, N positions, L context tokens,
-D width.
+Letters: B batch of clips, F frames, C channels, H W rows and columns, N positions, L context tokens, D width.
 """
 
 from __future__ import annotations
@@ -108,13 +107,17 @@ class AttentionBlock(nn.Module):
 class SpatialTransformer(nn.Module):
     """The positions of a frame look at each other, then at the context."""
 
-    def __init__(self, channels: int, head_width: int, context_width: int, is_split: bool, norm_groups: int) -> None:
+    def __init__(
+        self, channels: int, head_width: int, context_width: int, is_split: bool, norm_groups: int
+    ) -> None:
         super().__init__()
         heads = channels // head_width
         self.norm = nn.GroupNorm(norm_groups, channels, eps=1e-6)
         self.proj_in = nn.Linear(channels, channels)
         cross = SplitCrossAttention if is_split else Attention
-        self.block = AttentionBlock(channels, heads, head_width, cross(channels, heads, head_width, context_width))
+        self.block = AttentionBlock(
+            channels, heads, head_width, cross(channels, heads, head_width, context_width)
+        )
         self.proj_out = zeroed(nn.Linear(channels, channels))
 
     def forward(self, x: Tensor, context: Context) -> Tensor:

@@ -95,7 +95,9 @@ class VideoDetokenizer(Component):
         """
         config, settings = self.config, sampler or self.config.sampler
         if tokens_BND.ndim != 3 or tokens_BND.shape[-1] != config.token_width:
-            raise ValueError(f"tokens have shape {tuple(tokens_BND.shape)}, wanted [B, N, {config.token_width}]")
+            raise ValueError(
+                f"tokens have shape {tuple(tokens_BND.shape)}, wanted [B, N, {config.token_width}]"
+            )
         batch, device = tokens_BND.shape[0], self.device
         generators = [torch.Generator().manual_seed(seed + index) for index in range(batch)]
         side = config.frame_size // config.autoencoder.downsampling
@@ -116,7 +118,15 @@ class VideoDetokenizer(Component):
                 settings.guidance_rescale,
             )
             clips.append(
-                sample(predictor, self.schedule, noise, settings, generator, config.official_quirks, on_step=on_step)
+                sample(
+                    predictor,
+                    self.schedule,
+                    noise,
+                    settings,
+                    generator,
+                    config.official_quirks,
+                    on_step=on_step,
+                )
             )
         return torch.cat(clips)
 

@@ -23,7 +23,9 @@ def draw_timesteps(count: int, num_timesteps: int, last_share: float, generator:
     return torch.where(is_last, num_timesteps - 1, times)
 
 
-def velocity_loss(predict: Predictor, schedule: NoiseSchedule, x0: Tensor, noise: Tensor, times_B: Tensor) -> Tensor:
+def velocity_loss(
+    predict: Predictor, schedule: NoiseSchedule, x0: Tensor, noise: Tensor, times_B: Tensor
+) -> Tensor:
     """Mean squared error of v, a value a sample.
 
     Args:

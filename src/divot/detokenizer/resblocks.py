@@ -1,7 +1,7 @@
 """Convolution blocks of the video U-Net: residual block with temporal convolutions, down- and up-sampling.
 
-Letters: B batch of clips, F frames, C channels, H W rows and columns of latents, E width of the time embedding. Frames lie
-in the batch axis, a clip's frames together: [B * F, C, H, W].
+Letters: B batch of clips, F frames, C channels, H W rows and columns of latents, E width of the time embedding.
+Frames lie in the batch axis, a clip's frames together: [B * F, C, H, W].
 """
 
 from __future__ import annotations

@@ -124,7 +124,9 @@ def _diffusers_scheduler(schedule: NoiseSchedule, settings: SamplerConfig) -> An
     if settings.solver not in classes:
         raise ValueError(f"solver is {settings.solver!r}, wanted one of {', '.join(SOLVERS)}")
     if settings.spacing == "uniform":
-        raise ValueError(f"spacing 'uniform' is for the ddim solver; take trailing or leading with {settings.solver}")
+        raise ValueError(
+            f"spacing 'uniform' is for the ddim solver; take trailing or leading with {settings.solver}"
+        )
     config = schedule.config
     return classes[settings.solver](
         num_train_timesteps=config.num_timesteps,

@@ -33,7 +33,10 @@ class NoiseSchedule:
 
     def __init__(self, config: ScheduleConfig) -> None:
         self.config = config
-        betas = np.linspace(config.beta_start**0.5, config.beta_end**0.5, config.num_timesteps, dtype=np.float64) ** 2
+        betas = (
+            np.linspace(config.beta_start**0.5, config.beta_end**0.5, config.num_timesteps, dtype=np.float64)
+            ** 2
+        )
         if config.has_zero_terminal_snr:
             betas = zero_terminal_snr(betas)
         self.betas = betas
@@ -94,13 +97,15 @@ class NoiseSchedule:
             times = times[:num_steps] if official_quirks else np.clip(times[:num_steps], 0, total - 1)
             times = times[::-1].copy()
         elif spacing == "leading":
-            times = np.minimum((np.arange(num_steps) * (total / num_steps)).round().astype(np.int64) + 1, total - 1)
+            times = np.minimum(
+                (np.arange(num_steps) * (total / num_steps)).round().astype(np.int64) + 1, total - 1
+            )
         else:
             times = np.arange(0, total, total // num_steps, dtype=np.int64) + 1
             times = times if official_quirks else np.minimum(times[:num_steps], total - 1)
         if times.min() < 0 or times.max() >= total:
             raise ValueError(
-                f"{spacing} spacing with {num_steps} steps leaves the schedule (times {times.min()} to {times.max()} of "
+                f"{spacing} spacing with {num_steps} steps leaves the schedule ({times.min()} to {times.max()} of "
                 f"0 to {total - 1}); take another number of steps, or a model without official_quirks"
             )
         return times

@@ -29,13 +29,17 @@ class UNetStage(nn.Module):
         resize: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.resblock = ResBlock(in_channels, out_channels, 4 * config.model_channels, config.dropout, config.norm_groups)
+        self.resblock = ResBlock(
+            in_channels, out_channels, 4 * config.model_channels, config.dropout, config.norm_groups
+        )
         self.spatial: SpatialTransformer | None = None
         self.temporal: TemporalTransformer | None = None
         if has_attention:
             head = config.num_head_channels
             is_split = config.context_split is not None
-            self.spatial = SpatialTransformer(out_channels, head, config.context_width, is_split, config.norm_groups)
+            self.spatial = SpatialTransformer(
+                out_channels, head, config.context_width, is_split, config.norm_groups
+            )
             self.temporal = TemporalTransformer(out_channels, out_channels // head, head, config.norm_groups)
         self.resize = resize
 
@@ -59,7 +63,9 @@ class VideoUNet(nn.Module):
         base = config.model_channels
         if config.channel_mult[0] != 1:
             raise ValueError(f"channel_mult begins with {config.channel_mult[0]}, wanted 1")
-        self.time_embedding = nn.Sequential(nn.Linear(base, 4 * base), nn.SiLU(), nn.Linear(4 * base, 4 * base))
+        self.time_embedding = nn.Sequential(
+            nn.Linear(base, 4 * base), nn.SiLU(), nn.Linear(4 * base, 4 * base)
+        )
         self.stride_embedding: nn.Sequential | None = None
         if config.default_frame_stride is not None:
             self.stride_embedding = nn.Sequential(
@@ -93,7 +99,9 @@ class VideoUNet(nn.Module):
                 is_last = level > 0 and index == config.num_res_blocks
                 has_attention = factor in config.attention_resolutions
                 resize = Upsample(mult * base) if is_last else None
-                self.decoder.append(UNetStage(config, channels + widths.pop(), mult * base, has_attention, resize))
+                self.decoder.append(
+                    UNetStage(config, channels + widths.pop(), mult * base, has_attention, resize)
+                )
                 channels = mult * base
                 factor = factor // 2 if is_last else factor
         self.norm_out = nn.GroupNorm(config.norm_groups, channels)
@@ -110,7 +118,9 @@ class VideoUNet(nn.Module):
         embedding = self.time_embedding(sinusoid(timesteps_B, base).to(weight))
         if self.stride_embedding is not None:
             if frame_stride_B is None:
-                frame_stride_B = timesteps_B.new_full(timesteps_B.shape, self.config.default_frame_stride or 0)
+                frame_stride_B = timesteps_B.new_full(
+                    timesteps_B.shape, self.config.default_frame_stride or 0
+                )
             embedding = embedding + self.stride_embedding(sinusoid(frame_stride_B, base).to(weight))
         return embedding
 

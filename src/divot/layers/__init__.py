@@ -1,1 +1,1 @@
-"""Blocks shared by two models or more: attention, the pre-norm block, the Perceiver Resampler, embeddings, components."""
+"""Blocks of several models: attention, the pre-norm block, the Perceiver Resampler, embeddings, components."""

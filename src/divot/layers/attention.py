@@ -21,7 +21,9 @@ def attend(query_BND: Tensor, key_BND: Tensor, value_BND: Tensor, num_heads: int
     Returns:
         [B, N, D].
     """
-    query, key, value = (x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in (query_BND, key_BND, value_BND))
+    query, key, value = (
+        x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in (query_BND, key_BND, value_BND)
+    )
     return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
 
 

@@ -33,7 +33,9 @@ def local_folder(path_or_id: str | Path, subfolder: str = "") -> Path:
     folder = Path(path_or_id)
     if not folder.is_dir():
         try:
-            folder = Path(snapshot_download(str(path_or_id), allow_patterns=f"{subfolder}/*" if subfolder else None))
+            folder = Path(
+                snapshot_download(str(path_or_id), allow_patterns=f"{subfolder}/*" if subfolder else None)
+            )
         except Exception as error:
             # The hub raises many kinds (offline, not found, gated, a bad id); for the user they are one.
             reason = str(error).splitlines()[0]
@@ -71,7 +73,9 @@ class Component(nn.Module):
         folder = local_folder(path_or_id, subfolder)
         settings = read_component_config(folder)
         if settings.pop("component", cls.__name__) != cls.__name__:
-            raise CheckpointError(folder, f"does not hold a {cls.__name__}", "See `divot inspect` for what it is")
+            raise CheckpointError(
+                folder, f"does not hold a {cls.__name__}", "See `divot inspect` for what it is"
+            )
         config = from_mapping(cls.config_class, settings, folder / CONFIG_FILE)
         state = read_weights(folder / WEIGHTS_FILE)
         # Built without memory, then given the loaded tensors: a full-size model is never in memory twice.
@@ -104,7 +108,9 @@ class Component(nn.Module):
             folder: replaced if it exists.
             dtype: type of the weights on disk; None keeps the type in memory.
         """
-        state = {k: v.detach().to(dtype=dtype, device="cpu").contiguous() for k, v in self.state_dict().items()}
+        state = {
+            k: v.detach().to(dtype=dtype, device="cpu").contiguous() for k, v in self.state_dict().items()
+        }
         with written_whole(folder) as beside:
             beside.mkdir()
             settings = {"component": type(self).__name__, **dataclasses.asdict(self.config)}
@@ -116,7 +122,9 @@ class Component(nn.Module):
         self.save_pretrained(folder)
         api = HfApi()
         api.create_repo(repo_id, exist_ok=True)
-        return str(api.upload_folder(repo_id=repo_id, folder_path=str(folder), path_in_repo=subfolder or None))
+        return str(
+            api.upload_folder(repo_id=repo_id, folder_path=str(folder), path_in_repo=subfolder or None)
+        )
 
     @property
     def device(self) -> torch.device:
@@ -139,7 +147,9 @@ def read_component_config(folder: Path) -> dict[str, Any]:
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise CheckpointError(path, "is missing", "A component folder holds config.json and model.safetensors") from error
+        raise CheckpointError(
+            path, "is missing", "A component folder holds config.json and model.safetensors"
+        ) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CheckpointError(path, "is not JSON", "Copy the folder again") from error
     if not isinstance(settings, dict):
@@ -156,6 +166,8 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except FileNotFoundError as error:
-        raise CheckpointError(path, "is missing", "A component folder holds config.json and model.safetensors") from error
+        raise CheckpointError(
+            path, "is missing", "A component folder holds config.json and model.safetensors"
+        ) from error
     except (SafetensorError, OSError) as error:
         raise CheckpointError(path, f"is damaged ({error})", "Copy the file again") from error

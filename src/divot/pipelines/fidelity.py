@@ -30,13 +30,14 @@ def psnr_db(frames: np.ndarray, original: np.ndarray) -> float:
 
 
 def ssim(frames: np.ndarray, original: np.ndarray) -> float:
-    """Structural similarity, the mean over frames, colours and places where the whole window fits.
+    """Structural similarity, the mean over frames, colours and pixels; past the edges frames are mirrored.
 
     Args:
         frames: uint8 [T, H, W, 3], at least 11 x 11.
         original: of the same shape.
 
-    Source: Wang et al. 2004; window and constants as in the paper, colours one by one.
+    Source: Wang et al. 2004; window and constants as in the paper, colours one by one. The edges are those of
+    torchmetrics, so that its numbers and these are the same.
     """
     _check_shapes(frames, original)
     if min(frames.shape[1:3]) < _WINDOW:
@@ -67,7 +68,7 @@ def _blurred(planes: torch.Tensor) -> torch.Tensor:
     offsets = torch.arange(_WINDOW, dtype=planes.dtype) - _WINDOW // 2
     taps = torch.exp(-(offsets**2) / (2 * _SIGMA_PX**2))
     taps = (taps / taps.sum()).view(1, 1, -1, 1)
-    flat = planes.flatten(0, 1)[:, None]
+    flat = F.pad(planes.flatten(0, 1)[:, None], (_WINDOW // 2,) * 4, mode="reflect")
     return F.conv2d(F.conv2d(flat, taps), taps.transpose(2, 3)).squeeze(1).unflatten(0, planes.shape[:2])
 
 

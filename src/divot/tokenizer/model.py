@@ -57,10 +57,12 @@ class VideoTokenizer(Component):
 
     @torch.no_grad()
     def _spread_latents(self) -> None:
-        # The resampler's latents begin as places in the clip (time, row, column), in the positions the transformer adds.
+        # The resampler's latents begin as places in the clip (time, row, column), as the transformer's positions.
         side = round(self.config.num_tokens ** (1 / 3))
         frames, pool = self.config.num_frames, self.config.pool_size
-        cells = torch.cartesian_prod(torch.arange(self.config.num_tokens // side**2), *[torch.arange(side)] * 2)
+        cells = torch.cartesian_prod(
+            torch.arange(self.config.num_tokens // side**2), *[torch.arange(side)] * 2
+        )
         if self.resampler.latents.is_meta:
             return
         times = cells[:, 0] * (frames - 1) // max(1, int(cells[-1, 0]))

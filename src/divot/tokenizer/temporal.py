@@ -25,7 +25,9 @@ class TemporalTransformer(nn.Module):
         self.proj_in = nn.Linear(input_width, width)
         self.positions = nn.Parameter(grid_positions((num_frames,), width) * 0.1)
         # eps 1e-6 here and 1e-5 in the ViT: as in the official modules.
-        self.blocks = nn.ModuleList(TransformerBlock(width, num_heads, QuickGELU(), 1e-6) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            TransformerBlock(width, num_heads, QuickGELU(), 1e-6) for _ in range(depth)
+        )
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.proj_out = nn.Linear(width, output_width)
 

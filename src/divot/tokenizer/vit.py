@@ -15,6 +15,9 @@ from transformers import AutoConfig, AutoModel
 from divot.config.models import ViTConfig
 from divot.layers.embeddings import grid_positions
 
+# Parts of Hugging Face vision transformers that come after the patch features.
+UNUSED_PARTS = ("post_layernorm", "pooler", "head")
+
 
 def _blur_kernel(factor: float) -> Tensor:
     """Gaussian taps that go before a reduction by `factor` along one axis (UPSTREAM: kornia's anti-aliasing)."""
@@ -45,8 +48,12 @@ def resize_frames(frames_BCHW: Tensor, size: int) -> Tensor:
         rows, columns = (_blur_kernel(n / size).to(frames_BCHW) for n in (height, width))
         padding = (len(columns) // 2, len(columns) // 2, len(rows) // 2, len(rows) // 2)
         frames_BCHW = F.pad(frames_BCHW, padding, mode="reflect")
-        frames_BCHW = F.conv2d(frames_BCHW, rows.view(1, 1, -1, 1).expand(channels, -1, -1, -1), groups=channels)
-        frames_BCHW = F.conv2d(frames_BCHW, columns.view(1, 1, 1, -1).expand(channels, -1, -1, -1), groups=channels)
+        frames_BCHW = F.conv2d(
+            frames_BCHW, rows.view(1, 1, -1, 1).expand(channels, -1, -1, -1), groups=channels
+        )
+        frames_BCHW = F.conv2d(
+            frames_BCHW, columns.view(1, 1, 1, -1).expand(channels, -1, -1, -1), groups=channels
+        )
     return F.interpolate(frames_BCHW, size=(size, size), mode="bicubic", align_corners=True)
 
 
@@ -94,6 +101,12 @@ class FrameEncoder(nn.Module):
             if name.endswith("position_embedding.weight") and not parameter.is_meta:
                 grid = grid_positions((self.config.grid, self.config.grid), self.config.width)
                 parameter[-len(grid) :] = grid * math.sqrt(0.1)
+
+    def freeze_unused(self) -> None:
+        """Freeze what only makes the pooled output, which is not used: it would never get a gradient."""
+        for name, parameter in self.backbone.named_parameters():
+            if name.startswith(UNUSED_PARTS):
+                parameter.requires_grad_(False)
 
     def preprocess(self, frames_BCHW: Tensor) -> Tensor:
         """Frames in [-1, 1] of any size to the transformer's own size and normalisation."""

@@ -41,6 +41,7 @@ class DiffusionModule(nn.Module):
         self.last_share, self.drop = config.last_timestep_share, config.condition_drop
         detokenizer.vae.requires_grad_(False)
         tokenizer.requires_grad_(self.trains_tokenizer)
+        tokenizer.vit.freeze_unused()
         if not config.train_vit:
             tokenizer.vit.requires_grad_(False)
         if not self.trains_tokenizer:
@@ -126,14 +127,18 @@ def _load(part: nn.Module, folder: Path) -> None:
     try:
         part.load_state_dict(state)
     except RuntimeError as error:
-        raise CheckpointError(folder, f"does not fit this preset ({error})", "Take weights of the same sizes") from error
+        raise CheckpointError(
+            folder, f"does not fit this preset ({error})", "Take weights of the same sizes"
+        ) from error
 
 
 def _use_vae(detokenizer: VideoDetokenizer, vae: AutoencoderKL) -> None:
     wanted = {k: v.shape for k, v in detokenizer.vae.state_dict().items()}
     if {k: v.shape for k, v in vae.state_dict().items()} != wanted:
         raise CheckpointError(
-            str(vae.config.get("_name_or_path", "init_vae")), "has other sizes than the preset's autoencoder", "Train one"
+            str(vae.config.get("_name_or_path", "init_vae")),
+            "has other sizes than the preset's autoencoder",
+            "Train one",
         )
     detokenizer.vae = vae.eval()
     autoencoder: AutoencoderConfig = dataclasses.replace(

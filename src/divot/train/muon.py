@@ -1,7 +1,7 @@
 """Muon: momentum whose matrix is made orthogonal before the step.
 
-torch.optim.Muon runs its iterations in bfloat16, which a CPU without AVX-512 does some twenty times slower than float32,
-and one matrix at a time. This one keeps float32 and treats all matrices of a shape at once.
+torch.optim.Muon runs its iterations in bfloat16, which a CPU without AVX-512 does some twenty times slower than
+float32, and one matrix at a time. This one keeps float32 and treats all matrices of a shape at once.
 """
 
 from __future__ import annotations

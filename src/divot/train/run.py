@@ -1,7 +1,7 @@
 """The one training loop: clips in, steps, measures, pictures, checkpoints, weights out.
 
-A run lives in a folder: config.yaml (written first), metrics.jsonl, tensorboard/, samples/, checkpoints/, and the weights
-in model/ (vae/ for the vae stage). The same command on the same folder goes on where the last whole checkpoint is.
+A run lives in a folder: config.yaml (written first), metrics.jsonl, tensorboard/, samples/, checkpoints/, and the
+weights in model/ (vae/ for the vae stage). The same command on the same folder goes on where the last whole checkpoint is.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from divot.train.stage import Stage, build_stage
 from divot.train.state import TrainState, checkpoints, load_checkpoint, save_checkpoint
 
 log = logging.getLogger(__name__)
-# Losses that are not a number, in a row, after which the run stops.
+# Losses or gradients that are not numbers, in a row, after which the run stops.
 MAX_SKIPPED_IN_A_ROW = 20
 
 
@@ -52,6 +52,7 @@ def train(
     run_folder: str | Path,
     max_minutes: float | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    use_cpu: bool = False,
 ) -> Path:
     """Train, or go on training, the run in `run_folder`.
 
@@ -60,6 +61,7 @@ def train(
         run_folder: made if absent.
         max_minutes: stop with a checkpoint and weights after so long; the next call goes on.
         on_progress: called after every logged step.
+        use_cpu: leave an accelerator unused.
 
     Returns:
         Folder of the weights (moving average).
@@ -70,7 +72,7 @@ def train(
     """
     run = Path(run_folder)
     config.check(str(run))
-    accelerator = Accelerator(mixed_precision=config.precision)
+    accelerator = Accelerator(mixed_precision=config.precision, cpu=use_cpu)
     if accelerator.is_main_process:
         _keep_config(config, run)
     torch.manual_seed(config.seed)
@@ -103,20 +105,26 @@ def train(
             with accelerator.autocast():
                 loss, measures = prepared(clips, generator)
             mean_loss = float(accelerator.reduce(loss.detach(), reduction="mean"))
+            norm = math.nan
             if math.isfinite(mean_loss):
                 accelerator.backward(loss)
-                norm = accelerator.clip_grad_norm_(module.parameters(), config.optimizer.clip_norm)
+                norm = float(accelerator.clip_grad_norm_(module.parameters(), config.optimizer.clip_norm))
+                measures["gradient_norm"] = norm
+            # One bad step would spoil optimizer and moving average for good: it is left out, and counted.
+            is_sound = math.isfinite(norm)
+            if is_sound:
                 for optimizer in optimizers:
                     optimizer.step()
                 state.update_average()
                 skipped_in_a_row = 0
-                measures["gradient_norm"] = float(norm)
             else:
                 skipped_in_a_row += 1
                 state.num_skipped += 1
                 if skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
                     raise CheckpointError(
-                        run, f"{skipped_in_a_row} losses in a row are not numbers", "Lower optimizer.learning_rate"
+                        run,
+                        f"{skipped_in_a_row} losses in a row are not numbers",
+                        "Lower optimizer.learning_rate",
                     )
             for optimizer in optimizers:
                 optimizer.zero_grad()
@@ -130,7 +138,7 @@ def train(
                 monitor.log(told, rate, state)
                 if on_progress is not None:
                     on_progress(told)
-            if state.step % config.sample_every == 0 and accelerator.is_main_process:
+            if state.step % config.sample_every == 0 and is_sound and accelerator.is_main_process:
                 _draw_samples(stage, state, config, run, clips)
             is_over = stop.asked or (deadline is not None and time.monotonic() > deadline)
             if state.step % config.checkpoint_every == 0 or is_over or state.step == config.num_steps:
@@ -146,11 +154,15 @@ def train(
     return weights
 
 
-def _batches(config: TrainConfig, stage: Stage, state: TrainState, accelerator: Accelerator) -> Iterator[Tensor]:
+def _batches(
+    config: TrainConfig, stage: Stage, state: TrainState, accelerator: Accelerator
+) -> Iterator[Tensor]:
     total = config.num_steps * config.batch_size
     if config.batch_size % accelerator.num_processes:
         raise RecipeError(
-            "batch_size", f"{config.batch_size} clips do not divide over {accelerator.num_processes} processes", "Change it"
+            "batch_size",
+            f"{config.batch_size} clips do not divide over {accelerator.num_processes} processes",
+            "Change it",
         )
     dataset = ClipDataset(config.data, config.seed, stage.size_px(), total)
     # A loader over the numbers that are left: the data position is where the sampler begins.
@@ -182,7 +194,9 @@ def _keep_config(config: TrainConfig, run: Path) -> None:
         changed = [key for key in settings if before.get(key) != settings[key]]
         if changed:
             raise RecipeError(
-                place, f"the run was begun with another {', '.join(changed)}", "Use another run folder, or these settings"
+                place,
+                f"the run was begun with another {', '.join(changed)}",
+                "Use another run folder, or these settings",
             )
         return
     with written_whole(place) as beside:
@@ -205,7 +219,9 @@ class _Monitor:
             return
         self.path = run / "metrics.jsonl"
         if self.path.exists():
-            lines = [line for line in self.path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
+            lines = [
+                line for line in self.path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step
+            ]
             with written_whole(self.path) as beside:
                 beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         try:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-
 from torch import Tensor, nn
 
 from divot.config.training import TrainConfig
@@ -40,5 +39,3 @@ def build_stage(config: TrainConfig) -> Stage:
     from divot.train.vae_stage import VaeStage
 
     return VaeStage(config) if config.stage == "vae" else DiffusionStage(config)
-
-

@@ -15,6 +15,7 @@ import torch
 import torch.distributed.checkpoint as dcp
 from accelerate import Accelerator
 from torch import nn
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -103,9 +104,11 @@ def load_checkpoint(state: TrainState, place: Path, accelerator: Accelerator) ->
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             dcp.load({"state": state}, checkpoint_id=place, no_dist=accelerator.num_processes == 1)
-    except Exception as error:
-        # dcp wraps everything, from a missing file to another shape, in kinds of its own.
+    except (Exception, CheckpointException) as error:
+        # dcp wraps everything, from a missing file to another shape, in kinds of its own; the last is no Exception.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
-            place, f"cannot be taken up ({reason})", "Remove it to go on from the one before, or use another run folder"
+            place,
+            f"cannot be taken up ({reason})",
+            "Remove it to go on from the one before, or use another run folder",
         ) from error

@@ -15,8 +15,14 @@ from torch import Tensor, nn
 from divot.config.files import written_whole
 from divot.config.presets import preset
 from divot.config.training import TrainConfig
+from divot.data.clips import ClipDataset
 from divot.detokenizer.vae import build_autoencoder
+from divot.train.vae_start import start_from_patches
+from divot.video.clips import CLIP_FRAMES
 from divot.video.transform import to_uint8
+
+# Frames whose patches the principal components are taken from.
+NUM_START_FRAMES = 400
 
 
 class VaeModule(nn.Module):
@@ -58,7 +64,12 @@ class VaeStage:
             vae.encoder.requires_grad_(False)
             if vae.quant_conv is not None:
                 vae.quant_conv.requires_grad_(False)
-        self.keeps_scale = not config.train_vae_encoder
+        # Latents that do not change keep their scale.
+        self.keeps_scale = config.init_vae is not None and not config.train_vae_encoder
+        if config.start_from_patches and config.init_vae is None:
+            dataset = ClipDataset(config.data, config.seed + 1, self.size_px(), NUM_START_FRAMES)
+            frames = np.stack([dataset[n][n % CLIP_FRAMES] for n in range(NUM_START_FRAMES)])
+            start_from_patches(vae, frames.astype(np.float32) / 127.5 - 1.0)
         self.module = VaeModule(vae, config.kl_weight)
 
     def size_px(self) -> int:

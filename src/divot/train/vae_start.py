@@ -4,7 +4,7 @@ The encoder is set to the linear map from each 4x4 patch to its first principal 
 enlargement of the patches' mean colours. On a CPU this saves most of the training: from random weights the first hour
 goes into finding just that.
 
-A GroupNorm stands before the last layer of both halves. Two channels held at a large constant of opposite signs dominate
+A GroupNorm stands before the last layer of both halves. Two channels held at large constants of opposite signs rule
 its statistics, and a large bias keeps its SiLU in the straight part: the path through it stays linear.
 """
 
@@ -57,6 +57,9 @@ def start_from_patches(vae: AutoencoderKL, images: np.ndarray) -> None:
     second = principal_components(quads.reshape(-1, quads.shape[-1]), widths[1] - 2)
     _start_encoder(vae, first, second, count)
     _start_decoder(vae, first, second[:count])
+    # As they are stored: a decoder trained on these latents meets the same ones after loading.
+    for parameter in [*vae.encoder.parameters(), *vae.quant_conv.parameters()]:
+        parameter.copy_(parameter.half())
 
 
 def _start_encoder(vae: AutoencoderKL, first: Tensor, second: Tensor, count: int) -> None:
@@ -67,7 +70,9 @@ def _start_encoder(vae: AutoencoderKL, first: Tensor, second: Tensor, count: int
         down = encoder.down_blocks[level].downsamplers[0].conv
         _zero(down)
         # The stride-2 window begins at its patch: taps 0 and 1 are the patch, 2 is the next one's.
-        down.weight[:kept, : directions.shape[1] // 4, :2, :2] = directions.unflatten(1, (2, 2, -1)).permute(0, 3, 1, 2)
+        down.weight[:kept, : directions.shape[1] // 4, :2, :2] = directions.unflatten(1, (2, 2, -1)).permute(
+            0, 3, 1, 2
+        )
         _hold_constants(down)
         shortcut = encoder.down_blocks[level + 1].resnets[0].conv_shortcut
         _carry(shortcut, torch.eye(kept))

@@ -1,6 +1,6 @@
 """Tables of parameter names: ours beside another project's, used in both directions.
 
-A table is a list of entries. It is made by walking a configuration: it names every parameter of a model of any
+A table is a list of entries, made by walking a configuration: it names every parameter of a model of any
 size, and none twice.
 """
 
@@ -106,7 +106,8 @@ def to_ours(
 def to_theirs(entries: Iterable[Entry], ours: Mapping[str, Tensor]) -> Renamed:
     """Our tensors under their names and in their shapes."""
     tensors: dict[str, Tensor] = {}
-    missing, known = [], set()
+    known: set[str] = set()
+    missing = []
     for entry in entries:
         known.update(entry.ours)
         absent = [name for name in entry.ours if name not in ours]

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from divot.config.files import write_json, written_whole
-from divot.config.models import DetokenizerConfig, ModelConfig, TokenizerConfig
+from divot.config.models import DetokenizerConfig, ModelConfig, TokenizerConfig, ViTConfig
 from divot.config.presets import preset
 from divot.detokenizer import VideoDetokenizer
 from divot.detokenizer.schedule import NoiseSchedule
 from divot.tokenizer import VideoTokenizer
+from divot.tokenizer.vit import FrameEncoder
 from divot.weights import official_sizes as sizes
-from divot.weights.names import Entry, Renamed, to_ours, to_theirs
+from divot.weights.names import to_ours, to_theirs, under
 from divot.weights.official_export import EXTRA_JSON, EXTRA_TENSORS, convert_to_official
 from divot.weights.official_files import ReleasedFiles, find_clip, find_released
 from divot.weights.official_names import (
@@ -49,13 +49,13 @@ def convert_official(
 ) -> ConversionReport:
     """Make a model folder of the released tokenizer and de-tokenizers.
 
-    Nothing is lost: what our model has no place for is kept in the folder, and `convert_to_official` gives the
-    released files back bit by bit.
+    Nothing is lost: what our model has no place for is kept in the folder, and `convert_to_official` gives
+    the released files back bit by bit.
 
     Args:
         source: folder of the released layout, its inner folder, or hub id (`TencentARC/Divot`).
         out: model folder to write; an existing model folder is replaced.
-        clip: CLIP-ViT-H-14 (file, folder or hub id) for a tokenizer released without its image tower; None looks
+        clip: CLIP-ViT-H-14 (file, folder or hub id) for a tokenizer without its image tower; None looks
             beside the released files, then on the hub.
         config: sizes; None reads them off the tensors.
         dtype: type of the weights on disk; None keeps the released one, which the way back needs.
@@ -68,158 +68,134 @@ def convert_official(
     """
     refuse_foreign_folder(out)
     files = find_released(source)
-    report = ConversionReport(str(source), str(out))
-    extras = _Extras()
-
-    file = read_tensors(files.tokenizer)
-    tokenizer_config, state, official = _tokenizer(file, files, clip, config, extras, report)
-    tokenizer = _built(VideoTokenizer, tokenizer_config, state)
-    detokenizers = {}
-    for name, path in files.detokenizers.items():
-        file = read_tensors(path)
-        detokenizers[name] = _detokenizer(
-            name, file, tokenizer_config, official, state, config, extras, report
-        )
-    extras.values["exact"] = dtype is None
-    if all(_has_sizes_of_paper(tokenizer_config, model.config) for model in detokenizers.values()):
+    conversion = _Conversion(config, ConversionReport(str(source), str(out)))
+    tokenizer = conversion.tokenizer(files, clip)
+    detokenizers = {
+        name: conversion.detokenizer(name, read_tensors(path)) for name, path in files.detokenizers.items()
+    }
+    report, extras = conversion.report, conversion.extras
+    if all(_has_sizes_of_paper(tokenizer.config, model.config) for model in detokenizers.values()):
         report.preset = "paper"
+    if dtype is not None:
+        report.notes.append(f"weights stored as {dtype}: the way back gives rounded values")
     with written_whole(out) as beside:
         tasks = {task: name for task, name in DEFAULT_TASKS.items() if name in detokenizers}
         write_model_folder(beside, tokenizer, detokenizers, tasks, report.preset, dtype)
-        save_file({k: v.contiguous().clone() for k, v in extras.tensors.items()}, beside / EXTRA_TENSORS)
-        write_json(beside / EXTRA_JSON, extras.values)
+        save_file({k: v.contiguous().clone() for k, v in extras.items()}, beside / EXTRA_TENSORS)
+        write_json(beside / EXTRA_JSON, {"format": 1, "files": conversion.layout})
         report.write(beside)
     return report
 
 
-class _Extras:
-    """What the way back needs besides the model."""
+class _Conversion:
+    """One run: what it reads goes into models, into the extras of the way back, and into the report."""
 
-    def __init__(self) -> None:
-        self.tensors: dict[str, Tensor] = {}
-        self.values: dict[str, Any] = {"format": 1, "files": {}}
+    def __init__(self, config: ModelConfig | None, report: ConversionReport) -> None:
+        self.report = report
+        self.extras: dict[str, Tensor] = {}
+        self.layout: dict[str, dict[str, Any]] = {}
+        self._config = config
+        self._base = preset("paper") if config is None else config
 
-    def add(self, part: str, file: TensorFile, kept: list[str], **values: Any) -> None:
-        self.tensors |= {f"{part}/{name}": file.tensors[name] for name in kept}
-        about = {"name": file.path.name, "wrapper": file.wrapper, "prefix": file.prefix, **values}
-        self.values["files"][part] = about
+    def tokenizer(self, files: ReleasedFiles, clip: str | Path | None) -> VideoTokenizer:
+        file, base = read_tensors(files.tokenizer), self._base.tokenizer
+        has_vit = any(name.startswith(f"{TOKENIZER_VIT}.") for name in file.tensors)
+        self._official, vit = dict(file.tensors), base.vit
+        tower: dict[str, Tensor] = {}
+        shapes = sizes.Shapes(file.path, file.tensors)
+        if not has_vit:
+            clip_file = read_tensors(find_clip(files.folder, clip))
+            vit, tower = self._clip_tower(clip_file)
+            entries = under(open_clip_names(vit), TOKENIZER_VIT, "vit.backbone")
+            self._official |= to_theirs(entries, tower).tensors
+            note = f"{file.path.name} has no image tower: taken from {clip_file.path.name}"
+            self.report.notes.append(note)
+        elif self._config is None:
+            vit = sizes.vit_config(shapes.under(TOKENIZER_VIT), True, base.vit)
+        settings = base if self._config else sizes.tokenizer_config(shapes, vit, base)
+        model, expected = _unfilled(VideoTokenizer, settings)
+        renamed = to_ours(tokenizer_names(settings, has_vit), file.tensors, expected)
+        refuse_unfitting(file.path, renamed.missing, renamed.misshapen)
+        left_overs = {f"{CLIP_REST}.{name}" for name in CLIP_REST_NAMES}
+        self._account("tokenizer", file, renamed.unexpected, left_overs, has_vit=has_vit)
+        self._settings, self._state, self._shapes = settings, renamed.tensors | tower, expected
+        self._null = self._null_tokens({})
+        return _filled(model, self._state)
 
+    def detokenizer(self, name: str, file: TensorFile) -> VideoDetokenizer:
+        base = self._base.detokenizer
+        if self._config is None:
+            shapes = sizes.Shapes(file.path, file.tensors)
+            base = sizes.detokenizer_config(shapes, self._settings.num_tokens, base)
+        sampler = preset("paper").detokenizer.sampler
+        settings = dataclasses.replace(base, sampler=sampler, official_quirks=True)
+        model, expected = _unfilled(VideoDetokenizer, settings)
+        renamed = to_ours(detokenizer_names(settings), file.tensors, expected)
+        refuse_unfitting(file.path, renamed.missing, renamed.misshapen)
 
-def _tokenizer(
-    file: TensorFile,
-    files: ReleasedFiles,
-    clip: str | Path | None,
-    config: ModelConfig | None,
-    extras: _Extras,
-    report: ConversionReport,
-) -> tuple[TokenizerConfig, dict[str, Tensor], dict[str, Tensor]]:
-    """Our configuration and tensors, and the official ones with the image tower's in the official naming."""
-    has_vit = any(name.startswith(f"{TOKENIZER_VIT}.") for name in file.tensors)
-    base = preset("paper").tokenizer if config is None else config.tokenizer
-    shapes = sizes.Shapes(file.path, file.tensors)
-    official, tower = dict(file.tensors), {}
-    if has_vit:
-        vit = sizes.vit_config(shapes.under(TOKENIZER_VIT), True, base.vit) if config is None else base.vit
-    else:
-        clip_file = read_tensors(find_clip(files.folder, clip))
-        vit, tower = _clip_tower(clip_file, base, config is None, report)
-        official |= to_theirs(_prefixed(vit), tower).tensors
-        report.notes.append(f"the tokenizer's file has no image tower: taken from {clip_file.path.name}")
-    settings = sizes.tokenizer_config(shapes, vit, base) if config is None else base
-    renamed = _renamed(tokenizer_names(settings, has_vit), file, VideoTokenizer, settings)
-    left_overs = {f"{CLIP_REST}.{name}" for name in CLIP_REST_NAMES}
-    kept = [name for name in renamed.unexpected if name in left_overs]
-    unexpected = [name for name in renamed.unexpected if name not in left_overs]
-    used = len(file.tensors) - len(renamed.unexpected)
-    report.files.append(FileReport(file.path.name, used, kept, unexpected=unexpected))
-    extras.add("tokenizer", file, renamed.unexpected, has_vit=has_vit)
-    return settings, renamed.tensors | tower, official
+        copies = {
+            n: n.removeprefix(TOKENIZER_COPY) for n in renamed.unexpected if n.startswith(TOKENIZER_COPY)
+        }
+        same = {n for n, own in copies.items() if _is_same(file.tensors[n], self._official.get(own))}
+        kept = [n for n in renamed.unexpected if n not in same]
+        known = {*copies, *SCHEDULE_BUFFERS}
+        self._account(name, file, kept, known, copied=sorted(copies[n] for n in same))
+        self.report.notes += _schedule_notes(file, settings)
+        null = self._null
+        if different := {copies[n]: file.tensors[n] for n in copies if n not in same}:
+            note = f"{file.path.name}: {len(different)} tensors of its tokenizer differ from the tokenizer's"
+            self.report.notes.append(f"{note}; its null tokens are worked out with its own")
+            null = self._null_tokens(different)
+        return _filled(model, renamed.tensors | {"null_tokens": null})
 
+    def _account(self, part: str, file: TensorFile, kept: list[str], known: set[str], **layout: Any) -> None:
+        """Set tensors aside and write the file into the report; `known` names are no surprise."""
+        self.extras |= {f"{part}/{name}": file.tensors[name] for name in kept}
+        self.layout[part] = {"wrapper": file.wrapper, "prefix": file.prefix, **layout}
+        copied = len(layout.get("copied", []))
+        about = FileReport(file.path.name, len(file.tensors) - len(kept) - copied, copied=copied)
+        about.kept = [name for name in kept if name in known]
+        about.unexpected = [name for name in kept if name not in known]
+        self.report.files.append(about)
+        if file.beside:
+            note = f"{file.path.name}: not read, and not in the way back: {', '.join(file.beside)}"
+            self.report.notes.append(note)
 
-def _prefixed(vit: sizes.ViTConfig) -> list[Entry]:
-    return [e for e in tokenizer_names(TokenizerConfig(vit=vit)) if e.theirs.startswith(f"{TOKENIZER_VIT}.")]
+    def _null_tokens(self, own: dict[str, Tensor]) -> Tensor:
+        # The official unconditional branch runs on the tokenizer of the de-tokenizer's own file.
+        entries = [entry for entry in tokenizer_names(self._settings) if entry.theirs in own]
+        renamed = to_ours(entries, own, self._shapes)
+        refuse_unfitting(self.report.source, [], renamed.misshapen)
+        state = {k: v.float() for k, v in (self._state | renamed.tensors).items()}
+        return _filled(_unfilled(VideoTokenizer, self._settings)[0], state).null_tokens()[0]
 
-
-def _clip_tower(
-    file: TensorFile, base: TokenizerConfig, is_inferred: bool, report: ConversionReport
-) -> tuple[sizes.ViTConfig, dict[str, Tensor]]:
-    """Configuration of a separate CLIP's image tower, and its tensors under our names."""
-    is_open_clip = any(name.startswith("visual.") for name in file.tensors)
-    part = "visual" if is_open_clip else "vision_model"
-    tower = {k.removeprefix(f"{part}."): v for k, v in file.tensors.items() if k.startswith(f"{part}.")}
-    vit = (
-        sizes.vit_config(sizes.Shapes(file.path, tower), is_open_clip, base.vit) if is_inferred else base.vit
-    )
-    entries = open_clip_names(vit) if is_open_clip else transformers_clip_names(vit)
-    with torch.device("meta"):
-        backbone = VideoTokenizer(dataclasses.replace(base, vit=vit)).vit.backbone
-    renamed = to_ours(entries, tower, {k: v.shape for k, v in backbone.state_dict().items()})
-    refuse_unfitting(file.path, renamed.missing, renamed.misshapen)
-    # transformers' older files carry the numbers of the positions; open_clip's the projection, which is not used.
-    known = [f"{part}.{name}" for name in renamed.unexpected]
-    known += [name for name in file.tensors if not name.startswith(f"{part}.")]
-    report.files.append(FileReport(file.path.name, len(tower) - len(renamed.unexpected), known))
-    return vit, {f"vit.backbone.{name}": tensor for name, tensor in renamed.tensors.items()}
-
-
-def _detokenizer(
-    name: str,
-    file: TensorFile,
-    tokenizer_config: TokenizerConfig,
-    official: Mapping[str, Tensor],
-    tokenizer_state: dict[str, Tensor],
-    config: ModelConfig | None,
-    extras: _Extras,
-    report: ConversionReport,
-) -> VideoDetokenizer:
-    base = preset("paper").detokenizer if config is None else config.detokenizer
-    if config is None:
-        base = sizes.detokenizer_config(
-            sizes.Shapes(file.path, file.tensors), tokenizer_config.num_tokens, base
-        )
-    settings = dataclasses.replace(base, sampler=preset("paper").detokenizer.sampler, official_quirks=True)
-    renamed = _renamed(detokenizer_names(settings), file, VideoDetokenizer, settings)
-    copies = [n for n in renamed.unexpected if n.startswith(TOKENIZER_COPY)]
-    copied = [n for n in copies if _is_same(file.tensors[n], official.get(n.removeprefix(TOKENIZER_COPY)))]
-    kept = [n for n in renamed.unexpected if n not in set(copied)]
-    different = [n for n in copies if n not in set(copied)]
-    unexpected = [n for n in kept if n not in SCHEDULE_BUFFERS and n not in set(copies)]
-    used = len(file.tensors) - len(renamed.unexpected)
-    aside = [n for n in kept if n not in set(unexpected)]
-    report.files.append(FileReport(file.path.name, used, aside, len(copied), unexpected=unexpected))
-    report.notes += _schedule_notes(file, settings)
-    extras.add(name, file, kept, copied=[n.removeprefix(TOKENIZER_COPY) for n in copied])
-    if different:
-        report.notes.append(
-            f"{file.path.name}: {len(different)} tensors of its tokenizer differ from the tokenizer's"
-        )
-    state = tokenizer_state | _own_tokenizer(file, different, tokenizer_config)
-    null = _built(VideoTokenizer, tokenizer_config, {k: v.float() for k, v in state.items()}).null_tokens()[0]
-    return _built(VideoDetokenizer, settings, renamed.tensors | {"null_tokens": null})
+    def _clip_tower(self, file: TensorFile) -> tuple[ViTConfig, dict[str, Tensor]]:
+        """Configuration of a separate CLIP's image tower, and its tensors under our names."""
+        is_open_clip = any(name.startswith("visual.") for name in file.tensors)
+        part = "visual." if is_open_clip else "vision_model."
+        tower = {k.removeprefix(part): v for k, v in file.tensors.items() if k.startswith(part)}
+        vit = self._base.tokenizer.vit
+        if self._config is None:
+            vit = sizes.vit_config(sizes.Shapes(file.path, tower), is_open_clip, vit)
+        entries = open_clip_names(vit) if is_open_clip else transformers_clip_names(vit)
+        backbone, _ = _unfilled(FrameEncoder, vit)
+        renamed = to_ours(entries, tower, {k: v.shape for k, v in backbone.backbone.state_dict().items()})
+        refuse_unfitting(file.path, renamed.missing, renamed.misshapen)
+        # The text tower, the projection behind the image tower, the numbers of the positions.
+        rest = [name for name in file.tensors if not name.startswith(part)]
+        rest += [part + name for name in renamed.unexpected]
+        self.report.files.append(FileReport(file.path.name, len(file.tensors) - len(rest), rest))
+        return vit, {f"vit.backbone.{name}": tensor for name, tensor in renamed.tensors.items()}
 
 
-def _own_tokenizer(file: TensorFile, different: list[str], config: TokenizerConfig) -> dict[str, Tensor]:
-    """Tensors of the de-tokenizer's own tokenizer that differ: the official unconditional branch runs on them."""
-    theirs = {name.removeprefix(TOKENIZER_COPY): file.tensors[name] for name in different}
-    entries = [entry for entry in tokenizer_names(config) if entry.theirs in theirs]
-    with torch.device("meta"):
-        shapes = {k: v.shape for k, v in VideoTokenizer(config).state_dict().items()}
-    renamed = to_ours(entries, theirs, shapes)
-    refuse_unfitting(file.path, [], renamed.misshapen)
-    return renamed.tensors
-
-
-def _renamed(entries: list[Entry], file: TensorFile, kind: type[nn.Module], config: Any) -> Renamed:
-    with torch.device("meta"):
-        shapes = {k: v.shape for k, v in kind(config).state_dict().items()}
-    renamed = to_ours(entries, file.tensors, shapes)
-    refuse_unfitting(file.path, renamed.missing, renamed.misshapen)
-    return renamed
-
-
-def _built(kind: type, config: Any, state: dict[str, Tensor]) -> Any:
+def _unfilled(kind: Any, config: Any) -> tuple[Any, dict[str, torch.Size]]:
+    """A model without memory, and the shapes it expects."""
     with torch.device("meta"):
         model = kind(config)
+    return model, {name: tensor.shape for name, tensor in model.state_dict().items()}
+
+
+def _filled(model: Any, state: dict[str, Tensor]) -> Any:
     model.load_state_dict(state, assign=True)
     model.restore_buffers()
     return model.eval()
@@ -230,12 +206,9 @@ def _is_same(one: Tensor, other: Tensor | None) -> bool:
 
 
 def _schedule_notes(file: TensorFile, config: DetokenizerConfig) -> list[str]:
-    ours = schedule_buffers(NoiseSchedule(config.schedule))
     wrong = []
-    for name, buffer in ours.items():
-        theirs = file.tensors.get(name)
-        if theirs is None:
-            continue
+    for name, buffer in schedule_buffers(NoiseSchedule(config.schedule)).items():
+        theirs = file.tensors.get(name, buffer)
         if theirs.shape != buffer.shape or not torch.allclose(theirs.float(), buffer, rtol=1e-5, atol=1e-6):
             wrong.append(name)
     if wrong:
@@ -244,14 +217,6 @@ def _schedule_notes(file: TensorFile, config: DetokenizerConfig) -> list[str]:
 
 
 def _has_sizes_of_paper(tokenizer: TokenizerConfig, detokenizer: DetokenizerConfig) -> bool:
-    paper = preset("paper")
-    plain = dataclasses.replace(
-        detokenizer, sampler=paper.detokenizer.sampler, official_quirks=paper.detokenizer.official_quirks
-    )
-    unet = dataclasses.replace(plain.unet, attention_resolutions=paper.detokenizer.unet.attention_resolutions)
-    is_same_unet = set(plain.unet.attention_resolutions) == set(unet.attention_resolutions)
-    return (
-        tokenizer == paper.tokenizer
-        and is_same_unet
-        and dataclasses.replace(plain, unet=unet) == paper.detokenizer
-    )
+    paper = preset("paper").detokenizer
+    plain = dataclasses.replace(detokenizer, sampler=paper.sampler, official_quirks=paper.official_quirks)
+    return tokenizer == preset("paper").tokenizer and plain == paper

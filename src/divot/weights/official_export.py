@@ -32,8 +32,8 @@ EXTRA_JSON = "official_extra.json"
 def convert_to_official(model: str | Path, out: str | Path) -> ConversionReport:
     """Write a model folder as files that the official code loads.
 
-    A folder made by `convert_official` (without a change of type) gives back what it was made of: the same names,
-    the same bits. Any other model is written whole, with the noise schedule as buffers.
+    A folder made by `convert_official` (without a change of type) gives back what it was made of: the same
+    names, the same bits. Any other model is written whole, with the noise schedule as buffers.
 
     Args:
         model: model folder, preset name or hub id.
@@ -111,7 +111,11 @@ def _official(folder: Path, entries: list[Entry], optional: set[str]) -> dict[st
 
 def _save(state: dict[str, Tensor], path: Path, about: dict[str, Any], report: ConversionReport) -> None:
     prefix, wrapper = about.get("prefix") or "", about.get("wrapper")
-    # Cloned one by one: a view would take its whole storage into the file.
-    values: dict[str, Any] = {prefix + name: tensor.contiguous().clone() for name, tensor in state.items()}
+    values: dict[str, Any] = {prefix + name: _alone(tensor) for name, tensor in state.items()}
     torch.save({wrapper: values} if wrapper else values, path)
     report.files.append(FileReport(path.name, len(state)))
+
+
+def _alone(tensor: Tensor) -> Tensor:
+    # A view would take its whole storage into the file.
+    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()

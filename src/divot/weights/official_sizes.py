@@ -129,7 +129,8 @@ def detokenizer_config(shapes: Shapes, num_tokens: int, base: DetokenizerConfig)
 def unet_config(shapes: Shapes, base: UNetConfig) -> UNetConfig:
     """Sizes of the U-Net: its blocks are walked as they are numbered."""
     channels, in_channels = shapes["input_blocks.0.0.weight"][:2]
-    mults, blocks, resolutions = [], [0], set()
+    blocks, resolutions = [0], set()
+    mults: list[int] = []
     for index in count(1):
         block = shapes.under(f"input_blocks.{index}")
         if "0.op.weight" in block:

@@ -1,0 +1,50 @@
+# make demo   reconstruct a few clips with the bundled weights and write out/demo/index.html
+# make test   every check: style, types, import law, tests
+# make train-tiny   train the bundled weights again
+
+PYTHON ?= python3
+BIN := .venv/bin
+# The installations, each done once and again when the requirements change.
+CORE := .venv/.core
+DEV := .venv/.dev
+
+.PHONY: demo test style types imports tests train-tiny clean
+
+demo: $(CORE)
+	$(BIN)/divot demo -o out/demo
+
+test: style types imports tests
+
+style: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(DEV)
+	$(BIN)/mypy
+
+imports: $(DEV)
+	$(BIN)/lint-imports
+
+tests: $(DEV)
+	$(BIN)/pytest
+
+# By the recipes of the same names; docs/training.md tells how long each takes.
+train-tiny: $(DEV)
+	$(BIN)/divot train vae runs/tiny_vae
+	$(BIN)/divot train tokenizer runs/tiny_tokenizer
+	$(BIN)/divot train detokenizer runs/tiny_detokenizer
+
+clean:
+	rm -rf out .mypy_cache .ruff_cache .pytest_cache
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+$(CORE): pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	touch $@
+
+# What is tested needs all that is shown, and more.
+$(DEV): pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	touch $(CORE) $@

@@ -1,0 +1,259 @@
+"""What a file or folder of weights is: `inspect_path` looks, without building a model or running code."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from divot.config.errors import CheckpointError, RecipeError
+from divot.config.merge import from_mapping
+from divot.config.models import DetokenizerConfig, TokenizerConfig
+from divot.config.presets import PRESET_NAMES, preset
+from divot.weights.tensor_files import PICKLES, SAFETENSORS, read_tensors
+
+# Safetensors' names of types; what is not here is shown as bytes.
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "BOOL": torch.bool,
+}
+SIGNS = (
+    ("official tokenizer", "temporal_encoder.input_proj.weight"),
+    ("official de-tokenizer", "diffusion_model.input_blocks.0.0.weight"),
+    ("official agent", "output_resampler.proj.0.weight"),
+    ("DynamiCrafter checkpoint", "model.diffusion_model.input_blocks.0.0.weight"),
+    ("divot tokenizer", "spatiotemporal.spatial_positions"),
+    ("divot de-tokenizer", "unet.conv_in.weight"),
+    ("divot U-Net", "time_embedding.0.weight"),
+    ("divot frame encoder", "backbone.embeddings.class_embedding"),
+    ("CLIP, open_clip naming", "visual.conv1.weight"),
+    ("CLIP, transformers naming", "vision_model.embeddings.class_embedding"),
+    ("CLIP image tower, transformers naming", "embeddings.class_embedding"),
+    ("autoencoder, diffusers naming", "encoder.down_blocks.0.resnets.0.conv1.weight"),
+    ("golden", "output/y_ctx125"),
+)
+"""Kind of a file, and a tensor that only it has."""
+COMPONENTS: dict[str, type] = {"VideoTokenizer": TokenizerConfig, "VideoDetokenizer": DetokenizerConfig}
+
+
+@dataclass
+class Group:
+    """The tensors whose names begin alike."""
+
+    tensors: int = 0
+    parameters: int = 0
+    bytes: int = 0
+    shapes: dict[str, list[int]] = field(default_factory=dict)
+
+
+@dataclass
+class Part:
+    """One weight file."""
+
+    name: str
+    kind: str
+    tensors: int
+    parameters: int
+    bytes: int
+    dtypes: list[str]
+    groups: dict[str, Group]
+    preset: str | None = None
+    """Preset whose sizes it has, if any."""
+
+
+@dataclass
+class Inspection:
+    """What was found."""
+
+    path: str
+    kind: str
+    parts: list[Part] = field(default_factory=list)
+    preset: str | None = None
+    """Preset whose sizes all parts have, if any."""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def parameters(self) -> int:
+        """Values in all parts."""
+        return sum(part.parameters for part in self.parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    def lines(self) -> list[str]:
+        """The findings in words."""
+        lines = [f"{self.path}: {self.kind}" + (f", sizes of preset {self.preset}" if self.preset else "")]
+        for part in self.parts:
+            sizes = (
+                f"{part.tensors} tensors, {part.parameters / 1e6:,.1f} M values, {part.bytes / 1e6:,.1f} MB"
+            )
+            lines.append(f"  {part.name}: {part.kind}; {sizes}, {', '.join(part.dtypes)}")
+            for name, group in part.groups.items():
+                shown = name or "(top level)"
+                lines.append(f"    {shown:<24} {group.tensors:>5} tensors {group.parameters / 1e6:>10,.2f} M")
+        return lines + [f"  {note}" for note in self.notes]
+
+
+def inspect_path(path: str | Path) -> Inspection:
+    """Tell what a weight file, a model folder or another project's folder is.
+
+    Raises:
+        CheckpointError: if it is missing, damaged, unsafe, or holds no weights.
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = _inspect_folder(path)
+    elif path.is_file():
+        found = Inspection(str(path), "", [_part(path)])
+        found.kind = found.parts[0].kind
+    else:
+        raise CheckpointError(path, "does not exist", "Give a weight file or a folder with one")
+    presets = {part.preset for part in found.parts}
+    if len(presets) == 1:
+        found.preset = presets.pop()
+    return found
+
+
+def _inspect_folder(folder: Path) -> Inspection:
+    inner = folder / "Divot_tokenizer_detokenizer"
+    if (folder / "model.json").is_file():
+        found = Inspection(
+            str(folder), "divot model", [_part(p) for p in _weights(folder, "*/model.safetensors")]
+        )
+        found.notes += _model_notes(folder)
+        return found
+    if inner.is_dir() or (folder / "Divot_tokenizer.bin").is_file():
+        files = _weights(inner if inner.is_dir() else folder, "Divot_*.bin")
+        return Inspection(str(folder), "official release", [_part(path) for path in files])
+    if (folder / "meta.json").is_file():
+        # Recorded indices come without tensors.
+        files = sorted(folder.glob(f"*{SAFETENSORS}"))
+        return Inspection(str(folder), "golden", [_part(path) for path in files])
+    if (folder / "conversion.json").is_file() and (folder / "unet").is_dir():
+        parts = [_part(path) for path in _weights(folder, f"*/*{SAFETENSORS}")]
+        return Inspection(str(folder), "parts of DynamiCrafter", parts)
+    parts = [_part(path) for path in _weights(folder, "*")]
+    kinds = {part.kind for part in parts}
+    return Inspection(str(folder), kinds.pop() if len(kinds) == 1 else "folder of weights", parts)
+
+
+def _weights(folder: Path, pattern: str) -> list[Path]:
+    found = [path for path in sorted(folder.glob(pattern)) if path.suffix in (*PICKLES, SAFETENSORS)]
+    if not found:
+        raise CheckpointError(folder, "holds no weights", "Give a weight file or a folder with one")
+    return found
+
+
+def _model_notes(folder: Path) -> list[str]:
+    from divot.weights.store import read_contents
+
+    contents = read_contents(folder)
+    notes = [f"task {task}: de-tokenizer {name}" for task, name in contents.tasks.items()]
+    return notes + [f"language model {name}" for name in contents.language_models]
+
+
+def _part(path: Path) -> Part:
+    tensors = _shapes(path)
+    kind = next((kind for kind, name in SIGNS if name in tensors), "tensors")
+    if any(name.startswith("output/") for name in tensors):
+        kind = "golden"
+    groups: dict[str, Group] = {}
+    for name, tensor in tensors.items():
+        group = groups.setdefault(name.split(".", 1)[0] if "." in name else "", Group())
+        group.tensors += 1
+        group.parameters += tensor.numel()
+        group.bytes += tensor.nbytes
+        group.shapes[name] = list(tensor.shape)
+    dtypes = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()})
+    is_own_name = path.name in ("model.safetensors", "diffusion_pytorch_model.safetensors")
+    return Part(
+        name=path.parent.name if is_own_name else path.name,
+        kind=kind,
+        tensors=len(tensors),
+        parameters=sum(tensor.numel() for tensor in tensors.values()),
+        bytes=sum(tensor.nbytes for tensor in tensors.values()),
+        dtypes=dtypes,
+        groups=dict(sorted(groups.items())),
+        preset=_preset(path, kind, tensors),
+    )
+
+
+def _shapes(path: Path) -> dict[str, Tensor]:
+    """Tensors without their values, where the format allows."""
+    if path.suffix in PICKLES:
+        return read_tensors(path).tensors
+    if path.suffix != SAFETENSORS:
+        raise CheckpointError(
+            path, "is no weight file", f"Weights end in {', '.join((*PICKLES, SAFETENSORS))}"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            return {
+                name: torch.empty(x.get_shape(), dtype=DTYPES.get(x.get_dtype(), torch.uint8), device="meta")
+                for name, x in slices.items()
+            }
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(path, f"is damaged ({error})", "Copy the file again") from error
+
+
+def _preset(path: Path, kind: str, tensors: Mapping[str, Tensor]) -> str | None:
+    """The preset whose sizes the part has: by its config.json, or by the shapes of the official tensors."""
+    config: Any = None
+    try:
+        if kind.startswith("divot"):
+            config = _own_config(path)
+        elif kind.startswith("official") and kind != "official agent":
+            config = _official_config(path, kind, tensors)
+    except (CheckpointError, RecipeError):
+        # Of sizes that cannot be told: no preset's.
+        return None
+    for name in PRESET_NAMES:
+        sizes = preset(name)
+        if isinstance(config, TokenizerConfig) and config == sizes.tokenizer:
+            return name
+        if isinstance(config, DetokenizerConfig):
+            # How it is sampled is no matter of size.
+            wanted = dataclasses.replace(
+                sizes.detokenizer, sampler=config.sampler, official_quirks=config.official_quirks
+            )
+            if config == wanted:
+                return name
+    return None
+
+
+def _own_config(path: Path) -> Any:
+    try:
+        settings = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
+        kind = COMPONENTS[settings.pop("component")]
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None
+    return from_mapping(kind, settings, path.parent)
+
+
+def _official_config(path: Path, kind: str, tensors: Mapping[str, Tensor]) -> Any:
+    from divot.weights import official_sizes as sizes
+    from divot.weights.official_names import TOKENIZER_VIT
+
+    shapes, paper = sizes.Shapes(path, tensors), preset("paper")
+    if kind == "official de-tokenizer":
+        return sizes.detokenizer_config(shapes, paper.detokenizer.num_tokens, paper.detokenizer)
+    vit = paper.tokenizer.vit
+    if f"{TOKENIZER_VIT}.conv1.weight" in tensors:
+        vit = sizes.vit_config(shapes.under(TOKENIZER_VIT), True, vit)
+    return sizes.tokenizer_config(shapes, vit, paper.tokenizer)

@@ -1,0 +1,172 @@
+"""The command line: results on stdout, everything else on stderr, errors in one line."""
+
+import json
+import shutil
+
+import pytest
+
+from divot.cli import journeys
+from divot.cli.main import app
+
+
+@pytest.fixture
+def run(capsys):
+    def call(*arguments):
+        with pytest.raises(SystemExit) as stopped:
+            app([str(argument) for argument in arguments])
+        said = capsys.readouterr()
+        return int(stopped.value.code or 0), said.out, said.err
+
+    return call
+
+
+@pytest.fixture
+def model(model_folder):
+    return ("--model", model_folder, "--device", "cpu")
+
+
+def test_encode_then_decode_gives_the_frames_of_reconstruct(run, model, video_file, tmp_path):
+    code, out, err = run("encode", video_file, "-o", tmp_path / "store", "--json", *model)
+    assert code == 0, err
+    assert json.loads(out)["clips"] == 2
+    code, out, _ = run("decode", tmp_path / "store", "-o", tmp_path / "a.mp4", "--json", *model)
+    assert code == 0
+    assert json.loads(out)["frames"] == 20
+    code, out, _ = run("reconstruct", video_file, "-o", tmp_path / "b.mp4", "--json", *model)
+    record = json.loads(out)
+    assert code == 0
+    assert {"psnr_db", "ssim", "seed", "model", "detokenizer"} <= set(record)
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+def test_preset_is_another_word_for_model(run, model_folder, video_file, tmp_path):
+    code, out, _ = run(
+        "reconstruct", video_file, "-o", tmp_path / "o.gif", "--preset", model_folder, "--device", "cpu"
+    )
+    assert code == 0
+    assert "PSNR" in out
+    assert "SSIM" in out
+
+
+def test_quiet_prints_nothing(run, model, video_file, tmp_path):
+    assert run("encode", video_file, "-o", tmp_path / "store", "-q", *model) == (0, "", "")
+
+
+def test_unreadable_video_is_named_and_the_exit_code_tells(run, model, video_file, tmp_path):
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"no film")
+    code, out, err = run("encode", bad, video_file, "-o", tmp_path / "store", "--json", *model)
+    assert code == journeys.EXIT_SOME_FAILED
+    assert list(json.loads(out)["failed"]) == [bad.as_posix()]
+    assert len(json.loads(out)["encoded"]) == 1
+    assert "bad.mp4" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (("reconstruct", "none.mp4", "-o", "o.mp4"), "none.mp4: there is no such file"),
+        (("decode", "none", "-o", "o.mp4"), "none: is not a safetensors file"),
+        (("evaluate", "reconstruction", "--world", "--videos", "x"), "contradict each other"),
+        (("reconstruct", "none.mp4", "-o", "o.mp4", "--device", "moon"), "'moon' is no device"),
+    ],
+)
+def test_mistake_is_one_line_on_stderr(run, model_folder, arguments, wanted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(*arguments, "--model", model_folder, "--quiet")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert wanted in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (("reconstruct", "v.mp4", "-o", "o.txt"), "'.txt'"),
+        (("reconstruct", "v.mp4", "-o", "o.mp4", "--seed", "-1"), "--seed"),
+        (("reconstruct", "v.mp4", "-o", "o.mp4", "--dtype", "int8"), "--dtype"),
+        (("encode", "v.mp4"), "--out"),
+        (("unknown",), "unknown"),
+    ],
+)
+def test_wrong_option_is_named(run, arguments, wanted):
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert wanted in err
+    assert "Traceback" not in err
+
+
+def test_ctrl_c_leaves_nothing_half_written(run, model, video_file, tmp_path, monkeypatch):
+    from divot.pipelines import divot
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(divot, "to_uint8", stopped)
+    code, out, err = run("reconstruct", video_file, "-o", tmp_path / "o.mp4", "--quiet", *model)
+    assert (code, out) == (130, "")
+    assert "stopped" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_demo_says_where_the_page_is(run, model, tmp_path, video_file):
+    shutil.copy(video_file, tmp_path / "my film.mp4")
+    code, out, _ = run(
+        "demo",
+        "-o",
+        tmp_path / "demo",
+        "--video",
+        tmp_path / "my film.mp4",
+        "--world-clips",
+        0,
+        "--steps",
+        1,
+        *model,
+    )
+    assert code == 0
+    assert str(tmp_path / "demo" / "index.html") in out.splitlines()[-1]
+    assert (tmp_path / "demo" / "my_film.mp4").exists()
+
+
+def test_evaluate_writes_its_report(run, model, tmp_path):
+    pytest.importorskip("torchmetrics")
+    file = tmp_path / "r.json"
+    code, out, err = run(
+        "evaluate", "reconstruction", "--world", "-n", 2, "--steps", 1, "--json", file, *model
+    )
+    assert code == 0, err
+    assert "psnr" in json.loads(file.read_text())
+    assert str(file) in out
+
+
+def test_world_preview_writes_pictures(run, tmp_path):
+    code, out, _ = run("world", "preview", "-o", tmp_path / "w", "-n", 1, "--json")
+    assert code == 0
+    assert json.loads(out)["clips"] == 1
+    assert (tmp_path / "w" / "clip_000.gif").exists()
+
+
+def test_inspect_tells_models_and_stores_apart(run, model, model_folder, video_file, tmp_path):
+    code, out, _ = run("inspect", model_folder)
+    assert code == 0
+    assert "divot model" in out
+    run("encode", video_file, "-o", tmp_path / "store", "-q", *model)
+    code, out, _ = run("inspect", tmp_path / "store", "--json")
+    assert code == 0
+    assert json.loads(out)["videos"] == [{"name": video_file.as_posix(), "clips": 2}]
+
+
+def test_weights_that_cannot_be_converted_are_named(run, tmp_path):
+    code, out, err = run("convert", "official", tmp_path, tmp_path / "out", "-q")
+    assert (code, out) == (2, "")
+    assert str(tmp_path) in err
+
+
+def test_info_lists_versions_and_presets(run):
+    code, out, _ = run("info", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert set(found["presets"]) == {"paper", "tiny"}
+    assert "torch" in found["versions"]

@@ -1,0 +1,58 @@
+"""Recipes and strict settings."""
+
+import pytest
+
+from divot.config.errors import RecipeError
+from divot.config.merge import from_mapping
+from divot.config.models import UNetConfig
+from divot.config.presets import PRESET_NAMES, preset
+from divot.config.recipe import parse_changes, read_recipe, recipe_names
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_that_ships_can_be_read(name):
+    changes = {"init_model": "somewhere"} if name.endswith("detokenizer") else {}
+    config = read_recipe(name, {"data": {"videos": "somewhere"}, **changes})
+    assert name == f"{config.preset}_{config.stage}"
+
+
+def test_unknown_recipe_lists_those_that_exist():
+    with pytest.raises(RecipeError, match="tiny_tokenizer"):
+        read_recipe("tiny_tokeniser")
+
+
+def test_unknown_key_is_named_by_its_full_path():
+    with pytest.raises(RecipeError, match=r"optimizer\.lr"):
+        read_recipe("tiny_vae", parse_changes(["optimizer.lr=1"]))
+
+
+@pytest.mark.parametrize(
+    ("assignment", "value"), [("batch_size=x", "batch_size"), ("train_vit=3", "train_vit")]
+)
+def test_value_of_the_wrong_kind_is_named(assignment, value):
+    with pytest.raises(RecipeError, match=value):
+        read_recipe("tiny_vae", parse_changes([assignment]))
+
+
+def test_numbers_without_a_dot_are_read_as_numbers():
+    assert (
+        read_recipe("tiny_vae", parse_changes(["optimizer.learning_rate=1e-4"])).optimizer.learning_rate
+        == 1e-4
+    )
+
+
+def test_detokenizer_stage_without_a_tokenizer_is_refused():
+    with pytest.raises(RecipeError, match="init_model"):
+        read_recipe("tiny_detokenizer")
+
+
+def test_lists_become_the_tuples_of_a_config():
+    assert from_mapping(UNetConfig, {"channel_mult": [1, 2]}).channel_mult == (1, 2)
+
+
+@pytest.mark.parametrize("name", PRESET_NAMES)
+def test_parts_of_a_preset_fit_each_other(name):
+    models = preset(name)
+    assert models.tokenizer.token_width == models.detokenizer.token_width
+    assert models.tokenizer.num_tokens == models.detokenizer.num_tokens
+    assert models.detokenizer.autoencoder.latent_channels == models.detokenizer.unet.in_channels

@@ -1,0 +1,49 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from divot.pipelines import Divot
+from divot.pipelines.demo import SAMPLE, run_demo, token_picture
+
+
+def test_bundled_clip_is_there_with_its_credit():
+    assert SAMPLE.stat().st_size < 400_000
+    credit = (SAMPLE.parent / "CREDITS.md").read_text(encoding="utf-8")
+    assert SAMPLE.name in credit
+    assert "Creative Commons" in credit
+
+
+@pytest.fixture(scope="module")
+def demo(model_folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("demo")
+    divot = Divot.from_pretrained(model_folder, device="cpu")
+    return run_demo(divot, out, num_world_clips=1, steps=1)
+
+
+def test_page_stands_alone(demo):
+    page = demo.page.read_text()
+    assert page.count("data:image/") == 6
+    assert "http" not in page.replace("http-equiv", "")
+    assert "Blender Foundation" in page
+    for example in demo.examples:
+        assert f"{example['psnr_db']:.2f} dB" in page
+
+
+def test_every_example_has_its_files_and_record(demo):
+    assert [example["title"] for example in demo.examples] == ["A film clip", "Sprite World 1"]
+    for example in demo.examples:
+        for path in example["files"].values():
+            assert (demo.page.parent / path).stat().st_size > 0
+        record = json.loads((demo.page.parent / (example["files"]["video"] + ".json")).read_text())
+        assert record["detokenizer"]["name"] == "reconstruction"
+        assert record["seed"] == 0
+
+
+def test_token_picture_shows_sign_by_colour():
+    picture = token_picture(torch.tensor([[[1.0, -1.0], [0.0, 1.0]]]))
+    red, blue = picture[0, 0].astype(int), picture[-1, 0].astype(int)
+    assert red[0] > red[2]
+    assert blue[2] > blue[0]
+    assert np.ptp(picture[-1, -1].astype(int) - red) == 0

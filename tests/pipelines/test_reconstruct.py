@@ -1,0 +1,24 @@
+import json
+
+import pytest
+
+from divot.pipelines import Divot, write_reconstruction
+from divot.video import VideoReader
+
+
+def test_outputs_carry_a_record_that_says_how_they_were_made(model_folder, video_file, tmp_path):
+    divot = Divot.from_pretrained(model_folder, device="cpu")
+    result = divot.reconstruct(video_file, seed=7, steps=1, eta=0.5)
+    record = write_reconstruction(result, tmp_path / "out.mp4", divot, video_file, seed=7)
+    assert json.loads((tmp_path / "out.mp4.json").read_text()) == record
+    assert record["seed"] == 7
+    assert record["model"]["source"] == str(model_folder)
+    assert record["model"]["tokenizer_hash"] == divot.folder.tokenizer_hash
+    assert record["detokenizer"]["name"] == "reconstruction"
+    assert record["detokenizer"]["sampler"]["num_steps"] == 1
+    assert record["detokenizer"]["sampler"]["eta"] == 0.5
+    assert {"python", "divot-video", "torch"} <= set(record["versions"])
+    names = {"out.mp4", "out.mp4.json", "out_side_by_side.mp4", "out_sheet.png"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    with VideoReader(tmp_path / "out.mp4") as reader:
+        assert reader.duration_s == pytest.approx(2.5, abs=0.01)

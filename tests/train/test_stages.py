@@ -1,0 +1,112 @@
+"""What each stage trains, and what it leaves alone."""
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from divot.config.presets import preset
+from divot.config.training import TrainConfig
+from divot.detokenizer.vae import build_autoencoder
+from divot.train.diffusion_stage import DiffusionStage
+from divot.train.vae_stage import VaeStage
+from divot.train.vae_start import start_from_patches
+from divot.world import clip
+
+
+@pytest.fixture
+def clips():
+    frames = np.stack([clip(3, number, "train", 32).frames for number in range(2)])
+    return torch.from_numpy(frames).permute(0, 1, 4, 2, 3).float() / 127.5 - 1
+
+
+def trained_parts(config, clips):
+    """Names of the parts whose parameters get a gradient."""
+    module = DiffusionStage(config).module.train()
+    # The last layers begin at zero: give them something to pass back.
+    with torch.no_grad():
+        for parameter in module.detokenizer.unet.parameters():
+            parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    loss, _ = module(clips, torch.Generator().manual_seed(0))
+    loss.backward()
+    return {
+        ".".join(name.split(".")[:2])
+        for name, parameter in module.named_parameters()
+        if parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
+    }
+
+
+def test_tokenizer_stage_trains_all_but_the_autoencoder(model_folder, clips):
+    parts = trained_parts(TrainConfig(stage="tokenizer", init_model=str(model_folder)), clips)
+    assert parts == {
+        "tokenizer.vit",
+        "tokenizer.temporal",
+        "tokenizer.norm",
+        "tokenizer.spatiotemporal",
+        "tokenizer.resampler",
+        "detokenizer.projector",
+        "detokenizer.unet",
+    }
+
+
+def test_frozen_vit_gets_no_gradient(model_folder, clips):
+    parts = trained_parts(
+        TrainConfig(stage="tokenizer", init_model=str(model_folder), train_vit=False), clips
+    )
+    assert "tokenizer.vit" not in parts
+    assert "tokenizer.temporal" in parts
+
+
+def test_detokenizer_stage_trains_projector_and_unet_alone(model_folder, clips):
+    parts = trained_parts(TrainConfig(stage="detokenizer", init_model=str(model_folder)), clips)
+    assert parts == {"detokenizer.projector", "detokenizer.unet"}
+
+
+def test_dropped_condition_makes_the_loss_blind_to_the_clip_seen(model_folder, clips):
+    config = TrainConfig(stage="detokenizer", init_model=str(model_folder), condition_drop=1.0)
+    module = DiffusionStage(config).module.eval()
+    with torch.no_grad():
+        for parameter in module.detokenizer.unet.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+        latents = module.detokenizer.encode_frames(clips)
+        module.detokenizer.encode_frames = lambda _: latents
+        blind = [float(module(c, torch.Generator().manual_seed(1))[0]) for c in (clips, clips.flip(0))]
+        module.drop = 0.0
+        seeing = [float(module(c, torch.Generator().manual_seed(1))[0]) for c in (clips, clips.flip(0))]
+    assert blind[0] == blind[1]
+    assert seeing[0] != seeing[1]
+
+
+def test_vae_stage_with_frozen_encoder_keeps_the_latents():
+    config = TrainConfig(stage="vae", train_vae_encoder=False)
+    module = VaeStage(config).module
+    loss, measures = module(torch.rand(2, 16, 3, 64, 64) * 2 - 1, torch.Generator().manual_seed(0))
+    loss.backward()
+    assert all(p.grad is None for p in module.vae.encoder.parameters())
+    assert any(p.grad is not None for p in module.vae.decoder.parameters())
+    assert measures["psnr"] > 0
+
+
+def test_start_from_patches_is_far_ahead_of_random_weights():
+    torch.manual_seed(0)
+    vae = build_autoencoder(preset("tiny").detokenizer.autoencoder)
+    frames = np.stack([clip(3, number, "train", 64).frames[number % 16] for number in range(40)])
+    images = frames.astype(np.float32) / 127.5 - 1
+    started = copy.deepcopy(vae)
+    start_from_patches(started, images[:30])
+    unseen = torch.from_numpy(images[30:]).permute(0, 3, 1, 2)
+
+    def psnr(model):
+        with torch.no_grad():
+            decoded = model.decode(model.encode(unseen).latent_dist.mean).sample
+        return float(10 * torch.log10(4 / (decoded - unseen).pow(2).mean()))
+
+    assert psnr(started) > psnr(vae) + 6
+
+
+def test_start_from_patches_refuses_an_autoencoder_of_other_levels():
+    config = dataclasses.replace(preset("tiny").detokenizer.autoencoder, block_channels=(8, 24))
+    with pytest.raises(ValueError, match="three levels"):
+        start_from_patches(build_autoencoder(config), np.zeros((1, 8, 8, 3), np.float32))

@@ -1,0 +1,1 @@
+"""Model folders, name tables, converters, inspection."""

@@ -1,0 +1,117 @@
+"""Telling what a file or folder of weights is."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from divot.config.errors import CheckpointError
+from divot.config.presets import preset
+from divot.detokenizer import VideoDetokenizer
+from divot.tokenizer import VideoTokenizer
+from divot.weights.inspect import inspect_path
+from divot.weights.official_files import FOLDER, TOKENIZER_FILE
+from divot.weights.store import write_model_folder
+from weights.small import official_tensors, write_released
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    config = preset("tiny")
+    path = tmp_path_factory.mktemp("models") / "tiny"
+    tokenizer, detokenizer = VideoTokenizer(config.tokenizer), VideoDetokenizer(config.detokenizer)
+    write_model_folder(path, tokenizer, {"reconstruction": detokenizer})
+    return path, tokenizer, detokenizer
+
+
+def test_model_folder_is_told_with_its_preset(tiny):
+    path, tokenizer, detokenizer = tiny
+    found = inspect_path(path)
+    assert found.kind == "divot model"
+    assert found.preset == "tiny"
+    assert [part.kind for part in found.parts] == ["divot de-tokenizer", "divot tokenizer"]
+    assert [part.dtypes for part in found.parts] == [["float16"], ["float16"]]
+    counts = [sum(v.numel() for v in model.state_dict().values()) for model in (detokenizer, tokenizer)]
+    assert [part.parameters for part in found.parts] == counts
+    assert found.parts[1].groups["resampler"].shapes["resampler.latents"] == [64, 128]
+    assert json.loads(json.dumps(found.to_dict()))["preset"] == "tiny"
+    assert "sizes of preset tiny" in found.lines()[0]
+
+
+def test_component_folder_is_told(tiny):
+    found = inspect_path(tiny[0] / "tokenizer")
+    assert (found.kind, found.preset, found.parts[0].name) == ("divot tokenizer", "tiny", "tokenizer")
+
+
+def test_released_files_are_told(tmp_path):
+    root = write_released(tmp_path / "released", *official_tensors())
+    found = inspect_path(root)
+    assert found.kind == "official release"
+    kinds = {part.name: part.kind for part in found.parts}
+    assert kinds == {
+        "Divot_tokenizer.bin": "official tokenizer",
+        "Divot_detokenizer_stage1.bin": "official de-tokenizer",
+        "Divot_detokenizer_stage2.bin": "official de-tokenizer",
+    }
+    assert found.preset is None
+    assert inspect_path(root / FOLDER / TOKENIZER_FILE).kind == "official tokenizer"
+
+
+def test_full_size_release_has_the_sizes_of_paper(tmp_path):
+    from divot.weights.inspect import _preset
+    from divot.weights.names import to_theirs
+    from divot.weights.official_names import detokenizer_names, tokenizer_names
+
+    config = preset("paper")
+    with torch.device("meta"):
+        tokenizer = VideoTokenizer(config.tokenizer).state_dict()
+        detokenizer = VideoDetokenizer(config.detokenizer).state_dict()
+    official = to_theirs(tokenizer_names(config.tokenizer), tokenizer).tensors
+    assert _preset(tmp_path, "official tokenizer", official) == "paper"
+    official = to_theirs(detokenizer_names(config.detokenizer), detokenizer).tensors
+    assert _preset(tmp_path, "official de-tokenizer", official) == "paper"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("model.diffusion_model.input_blocks.0.0.weight", "DynamiCrafter checkpoint"),
+        ("visual.conv1.weight", "CLIP, open_clip naming"),
+        ("vision_model.embeddings.class_embedding", "CLIP, transformers naming"),
+        ("output_resampler.proj.0.weight", "official agent"),
+        ("anything", "tensors"),
+    ],
+)
+def test_files_of_others_are_told_by_a_name(tmp_path, name, kind):
+    torch.save({"state_dict": {name: torch.ones(2, 3)}}, tmp_path / "a.ckpt")
+    save_file({name: torch.ones(2, 3)}, tmp_path / "b.safetensors")
+    for file in ("a.ckpt", "b.safetensors"):
+        found = inspect_path(tmp_path / file)
+        assert found.kind == kind
+        assert (found.parts[0].tensors, found.parts[0].parameters, found.parts[0].bytes) == (1, 6, 24)
+
+
+def test_golden_is_told(tmp_path):
+    save_file({"output/x": torch.ones(1), "weight/a": torch.ones(1)}, tmp_path / "tensors.safetensors")
+    (tmp_path / "meta.json").write_text("{}")
+    assert inspect_path(tmp_path).kind == "golden"
+
+
+def test_what_is_no_weights_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "bad.safetensors").write_bytes(b"nothing of the kind")
+    (tmp_path / "bad.bin").write_bytes(b"nothing of the kind")
+    torch.save({"epoch": 3}, tmp_path / "empty.pt")
+    (tmp_path / "folder").mkdir()
+    causes = {
+        "notes.txt": "no weight file",
+        "bad.safetensors": "damaged",
+        "bad.bin": "damaged",
+        "empty.pt": "no named tensors",
+        "folder": "no weights",
+        "nowhere": "does not exist",
+    }
+    for name, cause in causes.items():
+        with pytest.raises(CheckpointError, match=cause):
+            inspect_path(tmp_path / name)
