@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from divot.config.models import DetokenizerConfig, SamplerConfig
-from divot.detokenizer.sampler import guided, sample
+from divot.detokenizer.sampler import Predictor, guided, sample
 from divot.detokenizer.schedule import NoiseSchedule
 from divot.detokenizer.unet import VideoUNet
 from divot.detokenizer.vae import build_autoencoder, decode_frames, encode_frames
@@ -69,6 +69,9 @@ class VideoDetokenizer(Component):
         """v [B, C, F, h, w] of noisy latents under tokens [B, N, D]."""
         return self.unet(latents_BCFHW, times_B, self.projector(tokens_BND))
 
+    def _predictor(self, context_BLD: Tensor | None, stride_B: Tensor | None) -> Predictor:
+        return lambda x, times: self.unet(x, times, context_BLD, stride_B)
+
     @torch.no_grad()
     def sample_latents(
         self,
@@ -112,8 +115,8 @@ class VideoDetokenizer(Component):
         for index, generator in enumerate(generators):
             noise = torch.randn(1, *shape, generator=generator).to(device, self.dtype)
             predictor = guided(
-                lambda x, t, c=context[index : index + 1]: self.unet(x, t, c, stride),
-                lambda x, t: self.unet(x, t, null, stride),
+                self._predictor(context[index : index + 1], stride),
+                self._predictor(null, stride),
                 settings.guidance_scale,
                 settings.guidance_rescale,
             )

@@ -46,7 +46,8 @@ class SelfAttention(nn.Module):
 
     def forward(self, x_BND: Tensor) -> Tensor:
         """[B, N, D] to [B, N, D]."""
-        return self.out(attend(*self.qkv(x_BND).chunk(3, dim=-1), self.num_heads))
+        query, key, value = self.qkv(x_BND).chunk(3, dim=-1)
+        return self.out(attend(query, key, value, self.num_heads))
 
 
 class TransformerBlock(nn.Module):

@@ -76,7 +76,7 @@ class Component(nn.Module):
             raise CheckpointError(
                 folder, f"does not hold a {cls.__name__}", "See `divot inspect` for what it is"
             )
-        config = from_mapping(cls.config_class, settings, folder / CONFIG_FILE)
+        config: Any = from_mapping(cls.config_class, settings, folder / CONFIG_FILE)
         state = read_weights(folder / WEIGHTS_FILE)
         # Built without memory, then given the loaded tensors: a full-size model is never in memory twice.
         with torch.device("meta"):
@@ -98,8 +98,9 @@ class Component(nn.Module):
     def restore_buffers(self) -> None:
         """Make again, after loading, the buffers that are not saved."""
         for module in self.modules():
-            if module is not self and hasattr(module, "restore_buffers"):
-                module.restore_buffers()
+            restore = getattr(module, "restore_buffers", None)
+            if module is not self and callable(restore):
+                restore()
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
         """Write config.json and model.safetensors as one whole folder.

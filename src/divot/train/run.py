@@ -1,7 +1,7 @@
 """The one training loop: clips in, steps, measures, pictures, checkpoints, weights out.
 
 A run lives in a folder: config.yaml (written first), metrics.jsonl, tensorboard/, samples/, checkpoints/, and the
-weights in model/ (vae/ for the vae stage). The same command on the same folder goes on where the last whole checkpoint is.
+weights in model/ (vae/ for the vae stage). The same command on the same folder goes on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def _batches(
         )
     dataset = ClipDataset(config.data, config.seed, stage.size_px(), total)
     # A loader over the numbers that are left: the data position is where the sampler begins.
-    loader = DataLoader(
+    loader: DataLoader[Tensor] = DataLoader(
         dataset,  # type: ignore[arg-type]
         batch_size=config.batch_size // accelerator.num_processes,
         sampler=_numbers(state.num_clips, total, config.batch_size, accelerator),

@@ -17,8 +17,10 @@ from divot.config.training import TrainConfig
 class Stage(Protocol):
     """One stage of training, as the loop sees it."""
 
-    module: nn.Module
-    """Holds every parameter that is trained; its forward gives the loss."""
+    @property
+    def module(self) -> nn.Module:
+        """Holds every parameter that is trained; its forward gives loss and measures of (clips, generator)."""
+        ...
 
     def size_px(self) -> int:
         """Side of the clips it wants."""

@@ -32,6 +32,7 @@ class VaeModule(nn.Module):
         super().__init__()
         self.vae, self.kl_weight = vae, kl_weight
         # Running mean square of the latents: what the scaling factor is made of when the run is saved.
+        self.latent_power: Tensor
         self.register_buffer("latent_power", torch.ones(()))
 
     def forward(self, clips_BFCHW: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
