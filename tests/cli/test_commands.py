@@ -131,7 +131,6 @@ def test_demo_says_where_the_page_is(run, model, tmp_path, video_file):
 
 
 def test_evaluate_writes_its_report(run, model, tmp_path):
-    pytest.importorskip("torchmetrics")
     file = tmp_path / "r.json"
     code, out, err = run(
         "evaluate", "reconstruction", "--world", "-n", 2, "--steps", 1, "--json", file, *model

@@ -1,7 +1,7 @@
 import numpy as np
 
 from divot.evaluation.baselines import constant_colour, constant_frame, nearest_seen, still
-from divot.evaluation.frame_metrics import psnr
+from divot.pipelines.fidelity import psnr
 
 from .fakes import flat_clip, random_clips
 

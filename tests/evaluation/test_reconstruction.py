@@ -10,9 +10,9 @@ from divot.evaluation import (
     evaluate_video_reconstruction,
     evaluate_world_reconstruction,
 )
-from divot.evaluation.frame_metrics import MAX_PSNR_DB, psnr
 from divot.evaluation.measures import DEFINITIONS
 from divot.evaluation.run_info import weights_sha256
+from divot.pipelines.fidelity import MAX_PSNR_DB, psnr
 
 from .fakes import (
     ColourDetokenizer,

@@ -9,7 +9,7 @@ from divot.config.errors import DataError
 from divot.data.tokens import TokenStore
 from divot.pipelines import Divot, encode_videos
 from divot.pipelines.decode import decode_tokens, find_tokens
-from divot.pipelines.encode import list_videos
+from divot.video.folders import list_videos
 
 
 @pytest.fixture(scope="module")

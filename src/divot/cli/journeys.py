@@ -66,7 +66,8 @@ def encode(
     screen = Screen(as_json, quiet)
     with screen.progress("encode") as on_progress:
         from divot.pipelines.divot import Divot
-        from divot.pipelines.encode import encode_videos, list_videos
+        from divot.pipelines.encode import encode_videos
+        from divot.video.folders import list_videos
 
         paths = list_videos(videos)
         divot = Divot.from_pretrained(model, device, dtype.value)

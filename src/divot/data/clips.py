@@ -13,30 +13,12 @@ import numpy as np
 
 from divot.config.errors import DataError, VideoReadError
 from divot.config.training import DataConfig
+from divot.video.folders import list_videos
 from divot.world import clip as world_clip
 
-VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif", ".m4v", ".mpg", ".mpeg"}
 # A clip whose file cannot be read is replaced by another draw this often before the folder is given up.
 MAX_DRAWS = 20
 log = logging.getLogger(__name__)
-
-
-def list_videos(folder: str | Path) -> list[Path]:
-    """The video files of a folder and its sub-folders, in order of name.
-
-    Raises:
-        DataError: if there is no such folder, or no video in it.
-    """
-    folder = Path(folder)
-    files = sorted(
-        p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and not p.name.startswith(".")
-    )
-    if not files:
-        cause = "has no video files" if folder.is_dir() else "is no folder"
-        raise DataError(
-            folder, cause, f"Give a folder with files such as {', '.join(sorted(VIDEO_SUFFIXES)[:4])}"
-        )
-    return files
 
 
 class ClipDataset:
@@ -48,7 +30,7 @@ class ClipDataset:
 
     def __init__(self, config: DataConfig, seed: int, size_px: int, length: int) -> None:
         self.config, self.seed, self.size_px, self.length = config, seed, size_px, length
-        self.videos = list_videos(config.videos) if config.videos and config.world_share < 1 else []
+        self.videos = list_videos([config.videos]) if config.videos and config.world_share < 1 else []
         self.rejected: dict[str, str] = {}
 
     def __len__(self) -> int:

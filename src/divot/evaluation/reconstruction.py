@@ -19,19 +19,16 @@ from divot.config.models import SamplerConfig
 from divot.evaluation.baselines import constant_colour, constant_frame, nearest_seen, still
 from divot.evaluation.clip_sets import NamedClip, video_clips, world_clips
 from divot.evaluation.frame_metrics import (
-    MAX_PSNR_DB,
     MOVING_THRESHOLD,
     UNSEEN_FRAMES,
     moving_pixels,
-    psnr,
-    require_torchmetrics,
-    ssim,
 )
 from divot.evaluation.intervals import NUM_RESAMPLES, bootstrap_interval
 from divot.evaluation.measures import DEFINITIONS, GAINS
 from divot.evaluation.protocols import Detokenizer, Model, Tokenizer
 from divot.evaluation.results import Example, ReconstructionResult
 from divot.evaluation.run_info import hardware, now, versions, weights_sha256
+from divot.pipelines.fidelity import MAX_PSNR_DB, psnr, ssim
 from divot.video import CLIP_FRAMES, SEEN_FRAMES, Fit, from_uint8, square_frames, to_uint8
 
 Progress = Callable[[int, int], None]
@@ -61,7 +58,6 @@ def evaluate_world_reconstruction(
 
     Raises:
         ValueError: if a number is out of range.
-        DivotError: if torchmetrics is not installed.
     """
     detokenizer = model.detokenizer("reconstruct")
     size_px = detokenizer.config.frame_size
@@ -107,9 +103,7 @@ def evaluate_video_reconstruction(
     Raises:
         ValueError: if a number is out of range.
         DataError: if there is no such folder, or not one clip in it can be read.
-        DivotError: if torchmetrics is not installed.
     """
-    require_torchmetrics()
     detokenizer = model.detokenizer("reconstruct")
     size_px = detokenizer.config.frame_size
     found = video_clips(
@@ -171,9 +165,7 @@ def evaluate_reconstruction(
 
     Raises:
         ValueError: if there is no clip, the clips differ in size, or a number is out of range.
-        DivotError: if torchmetrics is not installed.
     """
-    require_torchmetrics()
     if batch_size < 1:
         raise ValueError(f"batch_size: got {batch_size}, wanted 1 or more")
     clips = _checked(clips)

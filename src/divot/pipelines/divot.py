@@ -20,7 +20,7 @@ from torch import Tensor
 from divot.config.models import DetokenizerConfig, SamplerConfig, TokenizerConfig
 from divot.detokenizer import VideoDetokenizer
 from divot.pipelines.clips import Source, clips_in_sizes, count_clips, true_frames
-from divot.pipelines.fidelity import psnr_db, ssim
+from divot.pipelines.fidelity import psnr, ssim
 from divot.pipelines.load import resolve_device, resolve_dtype, resolve_sampler
 from divot.tokenizer import VideoTokenizer
 from divot.video import CLIP_FRAMES, SEEN_FRAMES, Clip, Fit, from_uint8, to_uint8
@@ -298,7 +298,7 @@ class Divot:
                 on_progress((clip.index + 1) / total, clip.index + 1)
         kept = true_frames(clips)
         made, wanted = np.concatenate(frames)[kept], np.concatenate(original)[kept]
-        scores = psnr_db(made, wanted), ssim(made, wanted)
+        scores = psnr(made, wanted), ssim(made, wanted)
         seconds = time.perf_counter() - begin
         return Reconstruction(
             made, wanted, torch.stack(tokens), tuple(clips), name, settings, *scores, seconds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,13 +13,6 @@ from divot.data.tokens import Manifest
 from divot.pipelines.clips import count_clips
 from divot.pipelines.divot import Divot, Progress
 from divot.video import Fit
-
-# fmt: off
-VIDEO_SUFFIXES = frozenset((
-    ".3gp", ".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4",
-    ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".webp", ".wmv",
-))
-# fmt: on
 
 
 @dataclass
@@ -39,26 +32,6 @@ class EncodeSummary:
     failed: dict[str, str] = field(default_factory=dict)
     num_clips: int = 0
     seconds: float = 0.0
-
-
-def list_videos(sources: Iterable[str | Path]) -> list[Path]:
-    """The files among the sources, and the videos (by suffix) in the folders among them, in order of name.
-
-    What is inside a folder and has a name that begins with a dot is left alone.
-
-    Raises:
-        DataError: if a folder holds no video.
-    """
-    paths: list[Path] = []
-    for source in map(Path, sources):
-        if not source.is_dir():
-            paths.append(source)
-            continue
-        found = [path for path in sorted(source.rglob("*")) if _is_video(path, source)]
-        if not found:
-            raise DataError(source, "holds no video", f"Known by suffix: {' '.join(sorted(VIDEO_SUFFIXES))}")
-        paths += found
-    return list(dict.fromkeys(paths))
 
 
 def encode_videos(
@@ -153,11 +126,6 @@ class _Work:
     def _report(self, done: float) -> None:
         if self._on_progress is not None:
             self._on_progress(min(1.0, done / self._total), self._summary.num_clips)
-
-
-def _is_video(path: Path, folder: Path) -> bool:
-    is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not is_hidden
 
 
 def _size_bytes(path: str | Path) -> int:

@@ -1,0 +1,71 @@
+"""Train `tiny` further on whatever is there, and measure what came of it.
+
+    python benchmarks/gpu/train_tiny.py --out OUT [--start MODEL] [--minutes 8] [--videos FOLDER] [--smoke]
+
+Goes on from the weights in MODEL (the bundled ones, or OUT/model of the run before), so any number of runs can follow
+each other. Writes OUT/model and OUT/train_tiny.json. Needs no video library unless --videos is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from divot.config.files import write_json
+from divot.config.recipe import read_recipe
+from divot.evaluation import evaluate_world_reconstruction
+from divot.pipelines.divot import Divot
+from divot.train.run import train
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--start", default="tiny", help="preset or model folder to go on from")
+    parser.add_argument("--minutes", type=float, default=7.0, help="of training; measuring comes on top")
+    parser.add_argument("--steps", type=int, default=3000, help="over which the learning rate falls")
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--videos", help="folder of videos for a fifth of each batch")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="new clips for each run")
+    parser.add_argument("--smoke", action="store_true", help="two steps on a CPU")
+    given = parser.parse_args()
+    steps, batch_size, clips = (2, 2, 2) if given.smoke else (given.steps, given.batch_size, 200)
+    has_gpu = torch.cuda.is_available()
+    config = read_recipe(
+        "tiny_tokenizer",
+        {
+            "init_model": given.start,
+            "seed": given.seed,
+            "batch_size": batch_size,
+            "num_steps": steps,
+            "precision": "bf16" if has_gpu else "no",
+            "sample_every": steps,
+            "checkpoint_every": steps,
+            "data": {
+                "world_share": 0.8 if given.videos else 1.0,
+                "videos": given.videos,
+                "world_seed": given.seed,
+                "num_workers": 0 if given.smoke else 14,
+            },
+        },
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        run = Path(scratch) / "run"
+        weights = train(config, run, max_minutes=given.minutes, on_progress=print)
+        metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        model = given.out / "model"
+        shutil.rmtree(model, ignore_errors=True)
+        shutil.copytree(weights, model)
+    result = evaluate_world_reconstruction(Divot.from_pretrained(model), seed=1, count=clips)
+    facts = {"start": given.start, "seed": given.seed, "last_step": metrics[-1]}
+    write_json(given.out / "train_tiny.json", {**result.to_json(), "training": facts})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Time `tiny` (or another model): encode and decode one clip, cold and with the model loaded, and a training step.
+
+    python benchmarks/time_tiny.py --out benchmarks/results [--model tiny] [--repeats 9] [--smoke]
+
+Prints the medians with the smallest and largest run, and writes them to OUT/<date>-<hardware>-time_tiny.json. Also a job
+for a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from divot.config.files import write_json
+from divot.config.recipe import read_recipe
+from divot.evaluation.run_info import hardware, now, versions
+from divot.pipelines.divot import Divot
+from divot.train.diffusion_stage import DiffusionStage
+from divot.world import clip
+
+COLD = "from divot import Divot; from divot.world import clip; d = Divot.from_pretrained({model!r}); "
+
+
+def seconds(action: Callable[[], object], repeats: int, device: torch.device) -> dict[str, float | int]:
+    """Median, smallest and largest of `repeats` runs after one that is not counted."""
+    taken = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        action()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - start)
+    kept = taken[1:]
+    return {"median_s": statistics.median(kept), "min_s": min(kept), "max_s": max(kept), "n": repeats}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--smoke", action="store_true", help="one repeat, no cold start")
+    given = parser.parse_args()
+    repeats = 1 if given.smoke else given.repeats
+    divot = Divot.from_pretrained(given.model)
+    detokenizer = divot.detokenizer("reconstruct")
+    device = detokenizer.device
+    frames = clip(1, 0, "test", detokenizer.config.frame_size).frames
+    tokens = divot.encode_clip(frames)
+    stage = DiffusionStage(
+        read_recipe("tiny_tokenizer", {"init_model": given.model, "data": {"videos": "."}})
+    )
+    module = stage.module.to(device).train()
+    batch = torch.rand(8, 16, 3, frames.shape[1], frames.shape[2], device=device) * 2 - 1
+
+    def step() -> None:
+        loss, _ = module(batch, torch.Generator().manual_seed(0))
+        loss.backward()
+
+    times = {
+        "encode_one_clip": seconds(lambda: divot.encode_clip(frames), repeats, device),
+        "decode_one_clip": seconds(lambda: divot.decode(tokens), repeats, device),
+        "training_step_of_8_clips": seconds(step, repeats, device),
+    }
+    if not given.smoke:
+        for name, action in {
+            "encode": "d.encode_clip(clip(1, 0).frames)",
+            "decode": "d.decode(d.encode_clip(clip(1, 0).frames))",
+        }.items():
+            command = [sys.executable, "-c", COLD.format(model=given.model) + action]
+            times[f"cold_process_{name}"] = seconds(
+                lambda c=command: subprocess.run(c, check=True), 3, device
+            )
+    machine = hardware(device)
+    for name, value in times.items():
+        print(f"{name:<28} {value['median_s']:8.3f} s  [{value['min_s']:.3f}, {value['max_s']:.3f}]")
+    label = re.sub(
+        r"[^A-Za-z0-9]+", "-", f"{machine.get('gpu') or machine['cpu']}-{machine['cores']}-cores"
+    ).strip("-")
+    record = {
+        "times": times,
+        "hardware": machine,
+        "versions": versions(),
+        "date": now(),
+        "model": given.model,
+    }
+    write_json(given.out / f"{now()[:10]}-{label}-time_tiny.json", record)
+
+
+if __name__ == "__main__":
+    main()
