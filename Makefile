@@ -28,11 +28,14 @@ imports: $(DEV)
 tests: $(DEV)
 	$(BIN)/pytest
 
-# By the recipes of the same names; docs/training.md tells how long each takes.
-train-tiny: $(DEV)
-	$(BIN)/divot train vae runs/tiny_vae
-	$(BIN)/divot train tokenizer runs/tiny_tokenizer
-	$(BIN)/divot train detokenizer runs/tiny_detokenizer
+# Three stages, each from the weights of the one before; stopped and started again, it goes on. Hours on two cores.
+train-tiny: $(DEV) out/film
+	$(BIN)/divot train vae out/tiny/vae
+	$(BIN)/divot train tokenizer out/tiny/tokenizer --init-vae out/tiny/vae/vae
+	$(BIN)/divot train detokenizer out/tiny/detokenizer --init-model out/tiny/tokenizer/model
+
+out/film: | $(DEV)
+	$(BIN)/python scripts/fetch_big_buck_bunny.py $@
 
 clean:
 	rm -rf out .mypy_cache .ruff_cache .pytest_cache

@@ -2,8 +2,7 @@
 
     python benchmarks/time_tiny.py --out benchmarks/results [--model tiny] [--repeats 9] [--smoke]
 
-Prints the medians with the smallest and largest run, and writes them to OUT/<date>-<hardware>-time_tiny.json. Also a job
-for a GPU.
+Prints the medians with the smallest and largest run, and writes them to a dated JSON in OUT. Also a job for a GPU.
 """
 
 from __future__ import annotations
@@ -71,10 +70,8 @@ def main() -> None:
         "training_step_of_8_clips": seconds(step, repeats, device),
     }
     if not given.smoke:
-        for name, action in {
-            "encode": "d.encode_clip(clip(1, 0).frames)",
-            "decode": "d.decode(d.encode_clip(clip(1, 0).frames))",
-        }.items():
+        encode = "d.encode_clip(clip(1, 0).frames)"
+        for name, action in {"encode": encode, "decode": f"d.decode({encode})"}.items():
             command = [sys.executable, "-c", COLD.format(model=given.model) + action]
             times[f"cold_process_{name}"] = seconds(
                 lambda c=command: subprocess.run(c, check=True), 3, device

@@ -92,6 +92,9 @@ class UNetConfig:
     """Frame stride told to the U-Net when the caller names none; None: the U-Net is not told a stride."""
     has_positions: bool = False
     """Add fixed sine-cosine positions (time, row, column) after the first convolution."""
+    has_input_skip: bool = False
+    """Add the noisy latents to the output, each channel times a gain that depends on the time. A U-Net narrower than its
+    patches cannot pass the noise on; with the gain it need not."""
     dropout: float = 0.1
 
 

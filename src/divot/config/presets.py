@@ -59,6 +59,7 @@ def _tiny() -> ModelConfig:
             default_frame_stride=None,
             has_initial_attention=False,
             has_positions=True,
+            has_input_skip=True,
             dropout=0.0,
         ),
         autoencoder=AutoencoderConfig(

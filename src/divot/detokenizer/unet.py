@@ -106,6 +106,7 @@ class VideoUNet(nn.Module):
                 factor = factor // 2 if is_last else factor
         self.norm_out = nn.GroupNorm(config.norm_groups, channels)
         self.conv_out = zeroed(nn.Conv2d(channels, patch_area * config.out_channels, 3, padding=1))
+        self.input_gain = zeroed(nn.Linear(4 * base, config.out_channels)) if config.has_input_skip else None
 
     def embed(self, timesteps_B: Tensor, frame_stride_B: Tensor | None = None) -> Tensor:
         """Embedding [B, 4 * model_channels] of the diffusion time and, where the model knows it, of the frame stride.
@@ -173,4 +174,8 @@ class VideoUNet(nn.Module):
         for stage in self.decoder:
             x = stage(torch.cat([x, skips.pop()], dim=1), embedding, context, num_frames)
         x = self.conv_out(nn.functional.silu(self.norm_out(x)))
-        return split_frames(nn.functional.pixel_shuffle(x, self.config.patch_size), num_frames)
+        v_BCFHW = split_frames(nn.functional.pixel_shuffle(x, self.config.patch_size), num_frames)
+        if self.input_gain is not None:
+            gain_BC = self.input_gain(nn.functional.silu(embedding))
+            v_BCFHW = v_BCFHW + gain_BC[:, :, None, None, None] * latents_BCFHW
+        return v_BCFHW

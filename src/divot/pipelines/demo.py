@@ -21,7 +21,7 @@ from divot.pipelines.page import Section, write_page
 from divot.pipelines.reconstruct import joined, measures, write_reconstruction
 from divot.video import CLIP_DURATION_S, CLIP_FRAMES, CLIP_RATE_FPS, write_video
 
-SAMPLE = Path(divot.weights.__file__).parent / "samples" / "bbb_butterfly.mp4"
+SAMPLE = Path(divot.weights.__file__).parent / "samples" / "bbb_looking_up.mp4"
 SAMPLE_CREDIT = (
     "Big Buck Bunny, (c) 2008 Blender Foundation, www.bigbuckbunny.org, CC-BY 3.0; cut and reduced"
 )

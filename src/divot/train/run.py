@@ -43,8 +43,10 @@ class Progress:
     step: int
     num_steps: int
     loss: float
+    """Of this step alone."""
     clips_per_s: float
     measures: dict[str, float] = field(default_factory=dict)
+    """Means since the last time."""
 
 
 def train(
@@ -90,6 +92,7 @@ def train(
     stop = _StopSignal()
     started, deadline = time.monotonic(), None if max_minutes is None else time.monotonic() + 60 * max_minutes
     seen_since, since, skipped_in_a_row = 0, started, 0
+    since_log: dict[str, list[float]] = {}
     weights = run / ("vae" if config.stage == "vae" else "model")
     with stop:
         for clips in _batches(config, stage, state, accelerator):
@@ -128,13 +131,17 @@ def train(
                     )
             for optimizer in optimizers:
                 optimizer.zero_grad()
+            for name, value in {"loss": mean_loss, **measures}.items():
+                if math.isfinite(value):
+                    since_log.setdefault(name, []).append(value)
             state.step += 1
             state.num_clips += config.batch_size
             seen_since += config.batch_size
             if state.step % config.log_every == 0 or state.step == config.num_steps:
                 now = time.monotonic()
-                told = Progress(state.step, config.num_steps, mean_loss, seen_since / (now - since), measures)
-                seen_since, since = 0, now
+                means = {f"{name}_mean": sum(values) / len(values) for name, values in since_log.items()}
+                told = Progress(state.step, config.num_steps, mean_loss, seen_since / (now - since), means)
+                seen_since, since, since_log = 0, now, {}
                 monitor.log(told, rate, state)
                 if on_progress is not None:
                     on_progress(told)
