@@ -23,6 +23,7 @@ from divot.config.recipe import read_recipe
 from divot.evaluation.run_info import hardware, now, versions
 from divot.pipelines.divot import Divot
 from divot.train.diffusion_stage import DiffusionStage
+from divot.train.optimizers import build_optimizers
 from divot.world import clip
 
 COLD = "from divot import Divot; from divot.world import clip; d = Divot.from_pretrained({model!r}); "
@@ -54,15 +55,18 @@ def main() -> None:
     device = detokenizer.device
     frames = clip(1, 0, "test", detokenizer.config.frame_size).frames
     tokens = divot.encode_clip(frames)
-    stage = DiffusionStage(
-        read_recipe("tiny_tokenizer", {"init_model": given.model, "data": {"videos": "."}})
-    )
-    module = stage.module.to(device).train()
+    world_only = {"world_share": 1.0, "videos": None}
+    config = read_recipe("tiny_tokenizer", {"init_model": given.model, "data": world_only})
+    module = DiffusionStage(config).module.to(device).train()
+    optimizers = build_optimizers(module, config.optimizer)
     batch = torch.rand(8, 16, 3, frames.shape[1], frames.shape[2], device=device) * 2 - 1
 
     def step() -> None:
         loss, _ = module(batch, torch.Generator().manual_seed(0))
         loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
 
     times = {
         "encode_one_clip": seconds(lambda: divot.encode_clip(frames), repeats, device),

@@ -39,7 +39,6 @@ def fetch_film(folder: Path) -> Path:
         "pip",
         "download",
         "--no-deps",
-        "--no-build-isolation",
         "--no-binary",
         ":all:",
         "-q",

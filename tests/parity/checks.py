@@ -15,7 +15,7 @@ from divot.detokenizer.vae import build_autoencoder
 from divot.video.clips import official_comprehension_indices, official_reconstruction_indices
 from divot.weights.latent_names import autoencoder_names, unet_names
 from divot.weights.official_schedule import schedule_buffers
-from parity.golden import Golden, Row
+from parity.golden import NO_LANGUAGE_MODEL, NOT_BUILT_YET, Golden, Row
 from parity.norms import check_norm_eps
 from parity.rebuild import (
     autoencoder_config,
@@ -295,6 +295,11 @@ def check_clips(golden: Golden) -> list[Row]:
     return [Row(golden.name, f"{name} ({len(golden.meta['rows'])} videos)", n) for name, n in wrong.items()]
 
 
+def list_language_model(golden: Golden) -> list[Row]:
+    """No comparison: each output by name, with the reason."""
+    return [Row(golden.name, name, reason=NO_LANGUAGE_MODEL) for name in golden.outputs()]
+
+
 CHECKS: dict[str, Callable[[Golden], list[Row]]] = {
     "tokenizer": check_tokenizer,
     "unet": check_unet,
@@ -304,4 +309,5 @@ CHECKS: dict[str, Callable[[Golden], list[Row]]] = {
     "detokenizer": check_detokenizer,
     "norm_eps": check_norm_eps,
     "clips": check_clips,
+    **dict.fromkeys(NOT_BUILT_YET, list_language_model),
 }

@@ -19,7 +19,7 @@ from divot.tokenizer import VideoTokenizer
 from divot.weights.latent_names import autoencoder_names, unet_names
 from divot.weights.names import Entry
 from divot.weights.official_names import tokenizer_names
-from parity.golden import Golden, Row
+from parity.golden import NO_LANGUAGE_MODEL, Golden, Row
 
 LEVELS = 4
 
@@ -62,7 +62,7 @@ def check_norm_eps(golden: Golden) -> list[Row]:
     for layer in golden.meta["layers"]:
         part, path = layer.split("/", 1)
         if part == "llm":
-            rows.append(Row(golden.name, layer, reason="the language model is not built yet"))
+            rows.append(Row(golden.name, layer, reason=NO_LANGUAGE_MODEL))
             continue
         ours = _our_layer(part, path)
         if ours is None:

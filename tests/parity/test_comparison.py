@@ -1,6 +1,7 @@
 """The comparison can fail: a changed weight, number or rule is seen in every kind of golden."""
 
 import copy
+import json
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from parity import norms
 from parity.checks import CHECKS
 from parity.conftest import COMMITTED
 from parity.golden import Golden, Row, kind_of
+from parity.redraw import NormalNumbers
 
 
 def beyond(golden: Golden) -> list[Row]:
@@ -88,3 +90,25 @@ def test_kind_is_told_by_content():
     assert kind_of({"name": "tokenizer_b", "config": {"vit": {}, "tokenizer": {}}}) == "tokenizer"
     assert kind_of({"name": "anything", "config": {"unet": {}, "runs": {}}}) == "ddim"
     assert kind_of({"name": "anything", "config": {"flow": {}}}) is None
+
+
+@pytest.mark.parametrize("shape", [[1], [5], [16], [37], [3, 5, 7]])
+def test_redrawn_numbers_are_those_of_torch(shape):
+    numbers, generator = NormalNumbers(7), torch.Generator().manual_seed(7)
+    for _ in range(3):
+        torch.testing.assert_close(numbers.draw(shape), torch.randn(shape, generator=generator))
+
+
+def test_weights_that_cannot_be_drawn_again_fail_the_golden(tmp_path):
+    meta = json.loads((COMMITTED / "ddim" / "meta.json").read_text())
+    meta["config"]["seed"] += 1
+    (tmp_path / "meta.json").write_text(json.dumps(meta))
+    with pytest.raises(pytest.fail.Exception, match="are not the recorded ones"):
+        Golden.load(tmp_path)
+
+
+def test_outputs_without_counterpart_are_listed_with_the_reason():
+    golden = Golden("gmm", {"config": {"var_scales": [], "cases": {}}}, {"output/loss": torch.ones(1)})
+    rows = CHECKS[golden.kind](golden)
+    assert [row.output for row in rows] == ["loss"]
+    assert "not compared: belongs to the language model" in rows[0].line()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from divot.cli import options
+from divot.cli.options import DtypeName
 from divot.cli.screen import Screen
+from divot.config.errors import RecipeError
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train a part of a model.")
 
@@ -31,9 +34,20 @@ InitVit = Annotated[Path | None, typer.Option(help="Converted DynamiCrafter whos
 Steps = Annotated[int | None, typer.Option(min=1, help="Steps of the whole run.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Clips a step, over all processes.")]
 TrainSeed = Annotated[int | None, typer.Option("--seed", min=0, help="Same seed, same run.")]
-Precision = Annotated[str | None, typer.Option("--dtype", help="no (float32) or bf16 (autocast).")]
-Device = Annotated[str, typer.Option("--device", help="auto or cpu.")]
+Precision = Annotated[
+    DtypeName | None,
+    typer.Option("--dtype", help="float32, or bfloat16 autocast.", show_default="the recipe's"),
+]
+Device = Annotated[str, typer.Option("--device", help="auto takes a GPU if there is one; cpu leaves it.")]
 MaxMinutes = Annotated[float | None, typer.Option(help="Stop with a checkpoint after so long.")]
+
+
+def _precision(dtype: DtypeName) -> str:
+    if dtype is DtypeName.float16:
+        raise RecipeError(
+            "--dtype", "float16 needs loss scaling, which is not built", "Give bfloat16 or float32"
+        )
+    return "bf16" if dtype is DtypeName.bfloat16 else "no"
 
 
 @contextmanager
@@ -92,14 +106,21 @@ def _command(stage: str, summary: str) -> Callable[..., None]:
             "num_steps": steps,
             "batch_size": batch_size,
             "seed": seed,
-            "precision": precision,
+            "precision": None if precision is None else _precision(precision),
         }
         changes: dict[str, Any] = parse_changes(settings or [])
         changes.update({k: str(v) if isinstance(v, Path) else v for k, v in given.items() if v is not None})
         if videos is not None:
             changes.setdefault("data", {})["videos"] = str(videos)
         config = read_recipe(recipe or f"{preset}_{stage}", {"stage": stage, "preset": preset, **changes})
-        screen = Screen(as_json, quiet)
+        if device not in ("auto", "cpu"):
+            raise RecipeError(
+                "--device", f"is {device!r}", "Give auto or cpu; CUDA_VISIBLE_DEVICES picks a GPU"
+            )
+        # With several processes the first one speaks for all.
+        is_first = os.environ.get("RANK", "0") == "0"
+        quiet = quiet or not is_first
+        screen = Screen(as_json and is_first, quiet)
         with _bar(config.num_steps, quiet) as on_progress:
             from divot.train.run import train
 

@@ -17,7 +17,8 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     """Give a temporary path of the same suffix beside `path`; rename it there when the block ends well.
 
     Works for a file or a folder (the block makes it). When the block raises, what it wrote is removed and what
-    stood at `path` before stays untouched. An existing folder is replaced as a whole.
+    stood at `path` before stays untouched. An existing folder is replaced as a whole; a kill right between its two
+    renames leaves the old one beside, under a hidden name that ends in `.old`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,7 +28,11 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         if beside.is_dir() and path.is_dir():
             old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
             os.replace(path, old)
-            os.replace(beside, path)
+            try:
+                os.replace(beside, path)
+            except BaseException:
+                os.replace(old, path)
+                raise
             shutil.rmtree(old)
         else:
             os.replace(beside, path)

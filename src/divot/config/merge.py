@@ -93,7 +93,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
             path, f"cannot be read ({error.strerror})", "Give the path of a YAML file"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(path, "is not YAML", "See docs/recipes for the form") from error
+        raise RecipeError(path, "is not YAML", "docs/training.md shows the form") from error
     if not isinstance(values, dict):
         raise RecipeError(path, "is not a mapping of settings", "Write 'key: value' lines")
     return values

@@ -93,8 +93,8 @@ class UNetConfig:
     has_positions: bool = False
     """Add fixed sine-cosine positions (time, row, column) after the first convolution."""
     has_input_skip: bool = False
-    """Add the noisy latents to the output, each channel times a gain that depends on the time. A U-Net narrower than its
-    patches cannot pass the noise on; with the gain it need not."""
+    """Add the noisy latents to the output, each channel times a gain that depends on the time. A U-Net narrower than
+    its patches cannot pass the noise on; with the gain it need not."""
     dropout: float = 0.1
 
 

@@ -63,5 +63,9 @@ def parse_changes(assignments: Sequence[str]) -> dict[str, Any]:
         *parents, last = name.split(".")
         for parent in parents:
             place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise RecipeError(
+                    assignment, f"'{parent}' was given a value of its own", "Give its parts one by one"
+                )
         place[last] = value
     return changes

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from divot.config.errors import RecipeError
+from divot.config.presets import PRESET_NAMES
 
 STAGES = ("vae", "tokenizer", "detokenizer")
 
@@ -98,6 +99,19 @@ class TrainConfig:
             raise RecipeError(source, f"precision is {self.precision!r}", "Choose no or bf16")
         if self.stage == "detokenizer" and self.init_model is None:
             raise RecipeError(source, "the detokenizer stage needs a tokenizer", "Set init_model=FOLDER")
+        for name in ("last_timestep_share", "condition_drop"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise RecipeError(source, f"{name} is {getattr(self, name)}", "Give a share from 0 to 1")
+        if self.preset not in PRESET_NAMES:
+            raise RecipeError(
+                source, f"preset is {self.preset!r}", f"Choose one of {', '.join(PRESET_NAMES)}"
+            )
+        if len(self.optimizer.betas) != 2:
+            raise RecipeError(source, f"optimizer.betas is {self.optimizer.betas}", "Give two numbers")
+        if self.data.num_workers < 0 or self.keep_checkpoints < 1:
+            raise RecipeError(
+                source, "data.num_workers or keep_checkpoints is too small", "Give 0 (1) or more"
+            )
         if min(self.batch_size, self.num_steps, self.log_every, self.sample_every, self.checkpoint_every) < 1:
             raise RecipeError(
                 source, "a size, count or interval is below 1", "Give whole numbers of 1 or more"

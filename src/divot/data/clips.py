@@ -5,6 +5,7 @@ Letters: F frames, H W pixels.
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,15 @@ log = logging.getLogger(__name__)
 class ClipDataset:
     """Clip number n of a run: a Sprite World clip of the training split, or a random clip of a random video.
 
-    A torch map-style dataset. A video that cannot be read is counted in `rejected` with its reason, and another is
-    drawn in its place.
+    A torch map-style dataset. A video that cannot be read is named with its reason in `rejected` and in the rejects
+    file, and another is drawn in its place.
     """
 
-    def __init__(self, config: DataConfig, seed: int, size_px: int, length: int) -> None:
+    def __init__(
+        self, config: DataConfig, seed: int, size_px: int, length: int, rejects_file: Path | None = None
+    ) -> None:
         self.config, self.seed, self.size_px, self.length = config, seed, size_px, length
+        self.rejects_file = rejects_file
         self.videos = list_videos([config.videos]) if config.videos and config.world_share < 1 else []
         self.rejected: dict[str, str] = {}
 
@@ -46,9 +50,7 @@ class ClipDataset:
             try:
                 frames = self._video_clip(path, rng)
             except VideoReadError as error:
-                if str(path) not in self.rejected:
-                    log.warning("left out: %s", error)
-                self.rejected[str(path)] = error.cause
+                self._reject(path, error)
                 continue
             return frames[:, :, ::-1] if self.config.flip and rng.random() < 0.5 else frames
         raise DataError(
@@ -56,6 +58,16 @@ class ClipDataset:
             f"{MAX_DRAWS} videos in a row could not be read (last: {path})",
             "Remove or repair the files",
         )
+
+    def _reject(self, path: Path, error: VideoReadError) -> None:
+        if str(path) in self.rejected:
+            return
+        self.rejected[str(path)] = error.cause
+        log.warning("left out: %s", error)
+        if self.rejects_file is not None:
+            # A line each, from whichever worker met it.
+            with self.rejects_file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"file": str(path), "cause": error.cause}) + "\n")
 
     def _video_clip(self, path: Path, rng: np.random.Generator) -> np.ndarray:
         # Only here: world clips need no video library.
@@ -72,5 +84,6 @@ def to_batch(clips: list[np.ndarray]) -> Any:
     """Clips uint8 [F, H, W, 3] to one float32 tensor [B, F, 3, H, W] in [-1, 1]."""
     import torch
 
-    stacked = torch.from_numpy(np.ascontiguousarray(np.stack(clips)))
-    return stacked.permute(0, 1, 4, 2, 3).float() / 127.5 - 1.0
+    from divot.video.transform import from_uint8
+
+    return torch.stack([from_uint8(np.ascontiguousarray(clip)) for clip in clips])

@@ -5,7 +5,6 @@ Letters: B batch of clips, F frames, C channels, H W pixels (h w latents), N tok
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -70,7 +69,7 @@ class VideoDetokenizer(Component):
         return self.unet(latents_BCFHW, times_B, self.projector(tokens_BND))
 
     def _predictor(self, context_BLD: Tensor | None, stride_B: Tensor | None) -> Predictor:
-        return lambda x, times: self.unet(x, times, context_BLD, stride_B)
+        return lambda x, times: self.unet(x.to(self.dtype), times, context_BLD, stride_B).to(x.dtype)
 
     @torch.no_grad()
     def sample_latents(
@@ -113,7 +112,8 @@ class VideoDetokenizer(Component):
         # One clip at a time: its noise, and so its frames, do not depend on its neighbours.
         clips = []
         for index, generator in enumerate(generators):
-            noise = torch.randn(1, *shape, generator=generator).to(device, self.dtype)
+            # Latents stay float32 between the steps, whatever type the weights have.
+            noise = torch.randn(1, *shape, generator=generator).to(device)
             predictor = guided(
                 self._predictor(context[index : index + 1], stride),
                 self._predictor(null, stride),
@@ -136,8 +136,3 @@ class VideoDetokenizer(Component):
     def decode(self, tokens_BND: Tensor, seed: int = 0, **settings: Any) -> Tensor:
         """Tokens [B, N, D] to frames [B, F, 3, H, W] clamped to [-1, 1]; arguments as `sample_latents`."""
         return self.decode_latents(self.sample_latents(tokens_BND, seed, **settings)).clamp(-1, 1)
-
-
-def with_sampler(settings: SamplerConfig, **changes: Any) -> SamplerConfig:
-    """A copy of the settings with those changes that are not None."""
-    return dataclasses.replace(settings, **{k: v for k, v in changes.items() if v is not None})

@@ -82,7 +82,10 @@ def sample_ddim(
         # Rounding can take 1 - alpha-bar - sigma^2 just below nothing.
         direction = (1.0 - before - sigma**2).clamp(min=0).sqrt() * noise
         x = before.sqrt() * x0 + direction
-        if settings.eta > 0 or official_quirks:
+        if index == 0 and not official_quirks:
+            # What alpha-bar_0 leaves of the noise is not part of the picture.
+            x = x0
+        elif settings.eta > 0 or official_quirks:
             # The official sampler draws noise even where sigma is 0: what comes after it depends on that.
             fresh = noises[done] if noises is not None else _randn_like(x, generator)
             x = x + sigma * fresh
@@ -97,7 +100,6 @@ def sample_with_diffusers(
     schedule: NoiseSchedule,
     x: Tensor,
     settings: SamplerConfig,
-    generator: torch.Generator | None = None,
     on_step: Callable[[int, Tensor, Tensor], None] | None = None,
 ) -> Tensor:
     """De-noise x_T to x_0 by a scheduler of diffusers built from the same betas; arguments as `sample_ddim`."""
@@ -106,10 +108,11 @@ def sample_with_diffusers(
     x = x * scheduler.init_noise_sigma
     for done, time in enumerate(scheduler.timesteps):
         times_B = torch.full((x.shape[0],), int(time), device=x.device, dtype=torch.long)
-        v = predict(scheduler.scale_model_input(x, time), times_B)
+        scaled = scheduler.scale_model_input(x, time)
+        v = predict(scaled, times_B)
         x = scheduler.step(v, time, x, return_dict=False)[0]
         if on_step is not None:
-            on_step(done + 1, x, x)
+            on_step(done + 1, x, schedule.x0_from_velocity(scaled, v, times_B))
     return x
 
 
@@ -152,7 +155,7 @@ def sample(
     """De-noise by the solver that `settings` names; arguments as `sample_ddim`."""
     if settings.solver == "ddim":
         return sample_ddim(predict, schedule, x, settings, generator, official_quirks, on_step=on_step)
-    return sample_with_diffusers(predict, schedule, x, settings, generator, on_step)
+    return sample_with_diffusers(predict, schedule, x, settings, on_step)
 
 
 def _randn_like(x: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -38,7 +39,7 @@ def local_folder(path_or_id: str | Path, subfolder: str = "") -> Path:
             )
         except Exception as error:
             # The hub raises many kinds (offline, not found, gated, a bad id); for the user they are one.
-            reason = str(error).splitlines()[0]
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise CheckpointError(
                 path_or_id,
                 f"is no folder here and could not be fetched from the hub ({reason})",
@@ -106,9 +107,17 @@ class Component(nn.Module):
         """Write config.json and model.safetensors as one whole folder.
 
         Args:
-            folder: replaced if it exists.
+            folder: new or empty, or a component folder, which is replaced.
             dtype: type of the weights on disk; None keeps the type in memory.
+
+        Raises:
+            CheckpointError: if the folder holds something else.
         """
+        folder = Path(folder)
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG_FILE).is_file():
+            raise CheckpointError(
+                folder, "exists and is no component folder", "Give a new or an empty folder"
+            )
         state = {
             k: v.detach().to(dtype=dtype, device="cpu").contiguous() for k, v in self.state_dict().items()
         }
@@ -118,14 +127,17 @@ class Component(nn.Module):
             write_json(beside / CONFIG_FILE, settings)
             save_file(state, beside / WEIGHTS_FILE, metadata={"format": "pt"})
 
-    def push_to_hub(self, repo_id: str, folder: str | Path, subfolder: str = "") -> str:
-        """Save to `folder` and upload it; gives the address of the commit."""
-        self.save_pretrained(folder)
+    def push_to_hub(self, repo_id: str, subfolder: str = "") -> str:
+        """Upload the component folder, into `subfolder` of the repository; gives the address of the commit."""
         api = HfApi()
         api.create_repo(repo_id, exist_ok=True)
-        return str(
-            api.upload_folder(repo_id=repo_id, folder_path=str(folder), path_in_repo=subfolder or None)
-        )
+        with tempfile.TemporaryDirectory() as scratch:
+            self.save_pretrained(Path(scratch) / "component")
+            return str(
+                api.upload_folder(
+                    repo_id=repo_id, folder_path=Path(scratch) / "component", path_in_repo=subfolder or None
+                )
+            )
 
     @property
     def device(self) -> torch.device:

@@ -16,11 +16,11 @@ from divot.config.models import ViTConfig
 from divot.layers.embeddings import grid_positions
 
 # Parts of Hugging Face vision transformers that come after the patch features.
-UNUSED_PARTS = ("post_layernorm", "pooler", "head")
+UNUSED_PARTS = ("post_layernorm", "pooler", "head", "embeddings.mask_token")
 
 
 def _blur_kernel(factor: float) -> Tensor:
-    """Gaussian taps that go before a reduction by `factor` along one axis (UPSTREAM: kornia's anti-aliasing)."""
+    """Gaussian taps that go before a reduction by `factor` along one axis (kornia's anti-aliasing, which the official code uses)."""
     sigma = max((factor - 1.0) / 2.0, 0.001)
     # As wide as four sigma, at least 3 taps, odd.
     size = int(max(4.0 * sigma, 3))

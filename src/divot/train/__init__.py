@@ -1,1 +1,1 @@
-"""TODO."""
+"""Batches to weights: one loop, one state, the stages."""

@@ -22,6 +22,7 @@ from divot.config.presets import PRESET_NAMES, preset
 from divot.config.training import TrainConfig
 from divot.detokenizer import VideoDetokenizer
 from divot.detokenizer.objective import draw_timesteps, velocity_loss
+from divot.detokenizer.vae import load_autoencoder
 from divot.layers.component import read_weights
 from divot.tokenizer import VideoTokenizer
 from divot.video.clips import SEEN_FRAMES
@@ -44,8 +45,14 @@ class DiffusionModule(nn.Module):
         tokenizer.vit.freeze_unused()
         if not config.train_vit:
             tokenizer.vit.requires_grad_(False)
-        if not self.trains_tokenizer:
-            detokenizer.null_tokens.copy_(tokenizer.eval().null_tokens()[0])
+        self.update_null_tokens()
+
+    @torch.no_grad()
+    def update_null_tokens(self) -> None:
+        """Keep with the de-tokenizer what the tokenizer makes of an all-zero clip, as it is now."""
+        was_training = self.tokenizer.training
+        self.detokenizer.null_tokens.copy_(self.tokenizer.eval().null_tokens()[0])
+        self.tokenizer.train(was_training)
 
     def train(self, mode: bool = True) -> DiffusionModule:
         """Frozen parts stay in evaluation mode."""
@@ -58,7 +65,8 @@ class DiffusionModule(nn.Module):
     def forward(self, clips_BFCHW: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Mean v-prediction error of the clips, and that of the clips at the last time alone."""
         detokenizer = self.detokenizer
-        latents = detokenizer.encode_frames(clips_BFCHW)
+        # float32 also under autocast: half precision would round the schedule's factors.
+        latents = detokenizer.encode_frames(clips_BFCHW).float()
         with torch.set_grad_enabled(self.trains_tokenizer and torch.is_grad_enabled()):
             tokens = self.tokenizer(clips_BFCHW[:, list(SEEN_FRAMES)])
         batch, total = latents.shape[0], detokenizer.config.schedule.num_timesteps
@@ -93,7 +101,7 @@ class DiffusionStage:
         if config.init_unet is not None:
             _load(detokenizer.unet, Path(config.init_unet) / "unet")
         if config.init_vae is not None:
-            _use_vae(detokenizer, AutoencoderKL.from_pretrained(config.init_vae))
+            _use_vae(detokenizer, load_autoencoder(config.init_vae))
         self.module = DiffusionModule(tokenizer, detokenizer, config)
 
     def size_px(self) -> int:
@@ -104,6 +112,7 @@ class DiffusionStage:
     def samples(self, module: nn.Module, clips: Tensor) -> list[np.ndarray]:
         """Original and reconstructed frames of each clip in turn."""
         assert isinstance(module, DiffusionModule)
+        module.update_null_tokens()
         decoded = module.detokenizer.decode(module.tokenizer(clips[:, list(SEEN_FRAMES)]))
         return [to_uint8(video) for pair in zip(clips, decoded, strict=True) for video in pair]
 
@@ -112,8 +121,7 @@ class DiffusionStage:
         assert isinstance(module, DiffusionModule)
         from divot.weights.store import write_model_folder
 
-        with torch.no_grad():
-            module.detokenizer.null_tokens.copy_(module.tokenizer.null_tokens()[0])
+        module.update_null_tokens()
         write_model_folder(
             folder,
             module.tokenizer,

@@ -11,17 +11,19 @@ import json
 import logging
 import math
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from accelerate import Accelerator
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from divot.config.errors import CheckpointError, RecipeError
 from divot.config.files import written_whole
@@ -94,17 +96,19 @@ def train(
     seen_since, since, skipped_in_a_row = 0, started, 0
     since_log: dict[str, list[float]] = {}
     weights = run / ("vae" if config.stage == "vae" else "model")
+    was_stopped = False
     with stop:
-        for clips in _batches(config, stage, state, accelerator):
+        for clips in _batches(config, stage, state, run, accelerator):
             prepared.train()
             rate = learning_rate(state.step, config.num_steps, config.optimizer)
             for optimizer in optimizers:
                 for group in optimizer.param_groups:
                     group["lr"] = rate
             # All chance of a step comes from its number: a run that goes on repeats what an unbroken one does.
-            seed = config.seed * 1_000_003 + state.step
-            torch.manual_seed(seed)
-            generator = torch.Generator().manual_seed(seed * 64 + accelerator.process_index)
+            seeds = np.random.SeedSequence([config.seed, state.step, accelerator.process_index])
+            of_dropout, of_noise = (int(n) for n in seeds.generate_state(2))
+            torch.manual_seed(of_dropout)
+            generator = torch.Generator().manual_seed(of_noise)
             with accelerator.autocast():
                 loss, measures = prepared(clips, generator)
             mean_loss = float(accelerator.reduce(loss.detach(), reduction="mean"))
@@ -147,7 +151,11 @@ def train(
                     on_progress(told)
             if state.step % config.sample_every == 0 and is_sound and accelerator.is_main_process:
                 _draw_samples(stage, state, config, run, clips)
-            is_over = stop.asked or (deadline is not None and time.monotonic() > deadline)
+            # All processes leave at the same step, whichever of them was asked to.
+            is_late = deadline is not None and time.monotonic() > deadline
+            asked = torch.tensor([float(stop.asked), float(is_late)], device=accelerator.device)
+            was_stopped, was_late = (bool(n > 0) for n in accelerator.reduce(asked, reduction="sum"))
+            is_over = was_stopped or was_late
             if state.step % config.checkpoint_every == 0 or is_over or state.step == config.num_steps:
                 save_checkpoint(state, run / "checkpoints", config.keep_checkpoints, accelerator)
             if is_over:
@@ -156,13 +164,13 @@ def train(
     if accelerator.is_main_process:
         stage.save(state.average.module, weights)
     accelerator.wait_for_everyone()
-    if stop.asked:
+    if was_stopped:
         raise KeyboardInterrupt
     return weights
 
 
 def _batches(
-    config: TrainConfig, stage: Stage, state: TrainState, accelerator: Accelerator
+    config: TrainConfig, stage: Stage, state: TrainState, run: Path, accelerator: Accelerator
 ) -> Iterator[Tensor]:
     total = config.num_steps * config.batch_size
     if config.batch_size % accelerator.num_processes:
@@ -171,12 +179,12 @@ def _batches(
             f"{config.batch_size} clips do not divide over {accelerator.num_processes} processes",
             "Change it",
         )
-    dataset = ClipDataset(config.data, config.seed, stage.size_px(), total)
+    dataset = ClipDataset(config.data, config.seed, stage.size_px(), total, run / "rejects.jsonl")
     # A loader over the numbers that are left: the data position is where the sampler begins.
     loader: DataLoader[Tensor] = DataLoader(
         dataset,  # type: ignore[arg-type]
         batch_size=config.batch_size // accelerator.num_processes,
-        sampler=_numbers(state.num_clips, total, config.batch_size, accelerator),
+        sampler=_Numbers(state.num_clips, total, config.batch_size, accelerator),
         num_workers=config.data.num_workers,
         collate_fn=to_batch,
         drop_last=True,
@@ -185,11 +193,19 @@ def _batches(
         yield clips.to(accelerator.device)
 
 
-def _numbers(first: int, total: int, batch_size: int, accelerator: Accelerator) -> list[int]:
+class _Numbers(Sampler[int]):
     """This process's clip numbers: its own share of every batch, so that all processes together see each once."""
-    share = batch_size // accelerator.num_processes
-    mine = accelerator.process_index * share
-    return [batch + mine + i for batch in range(first, total, batch_size) for i in range(share)]
+
+    def __init__(self, first: int, total: int, batch_size: int, accelerator: Accelerator) -> None:
+        self.batches = range(first, total, batch_size)
+        self.share = batch_size // accelerator.num_processes
+        self.mine = accelerator.process_index * self.share
+
+    def __len__(self) -> int:
+        return len(self.batches) * self.share
+
+    def __iter__(self) -> Iterator[int]:
+        return (batch + self.mine + i for batch in self.batches for i in range(self.share))
 
 
 def _keep_config(config: TrainConfig, run: Path) -> None:
@@ -236,7 +252,7 @@ class _Monitor:
         except ImportError:
             log.info("tensorboard is not installed: measures go to metrics.jsonl alone")
         else:
-            self.writer = SummaryWriter(str(run / "tensorboard"), purge_step=step)
+            self.writer = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
 
     def log(self, told: Progress, rate: float, state: TrainState) -> None:
         if not self.enabled:
@@ -276,7 +292,9 @@ class _StopSignal:
     asked = False
 
     def __enter__(self) -> _StopSignal:
-        self.before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+        # Python lets only the main thread handle signals.
+        is_main = threading.current_thread() is threading.main_thread()
+        self.before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM) if is_main}
         for number in self.before:
             signal.signal(number, self._ask)
         return self

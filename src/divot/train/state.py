@@ -82,16 +82,24 @@ def save_checkpoint(state: TrainState, folder: Path, keep: int, accelerator: Acc
     with warnings.catch_warnings():
         # One process without a process group is what most runs are.
         warnings.simplefilter("ignore", UserWarning)
-        dcp.save({"state": state}, checkpoint_id=beside, no_dist=accelerator.num_processes == 1)
+        dcp.save({"state": state}, checkpoint_id=beside)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         if place.exists():
-            shutil.rmtree(place)
+            _remove(place)
         beside.rename(place)
         for old in checkpoints(folder)[:-keep]:
-            shutil.rmtree(old)
+            _remove(old)
     accelerator.wait_for_everyone()
     return place
+
+
+def _remove(place: Path) -> None:
+    # Out of sight first: a kill while it is being deleted leaves nothing that looks whole.
+    hidden = place.with_name(f".{place.name}.old")
+    shutil.rmtree(hidden, ignore_errors=True)
+    place.rename(hidden)
+    shutil.rmtree(hidden)
 
 
 def load_checkpoint(state: TrainState, place: Path, accelerator: Accelerator) -> None:
@@ -103,7 +111,7 @@ def load_checkpoint(state: TrainState, place: Path, accelerator: Accelerator) ->
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            dcp.load({"state": state}, checkpoint_id=place, no_dist=accelerator.num_processes == 1)
+            dcp.load({"state": state}, checkpoint_id=place)
     except (Exception, CheckpointException) as error:
         # dcp wraps everything, from a missing file to another shape, in kinds of its own; the last is no Exception.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

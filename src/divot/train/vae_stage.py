@@ -16,10 +16,10 @@ from divot.config.files import written_whole
 from divot.config.presets import preset
 from divot.config.training import TrainConfig
 from divot.data.clips import ClipDataset
-from divot.detokenizer.vae import build_autoencoder
+from divot.detokenizer.vae import build_autoencoder, load_autoencoder
 from divot.train.vae_start import start_from_patches
 from divot.video.clips import CLIP_FRAMES
-from divot.video.transform import to_uint8
+from divot.video.transform import from_uint8, to_uint8
 
 # Frames whose patches the principal components are taken from.
 NUM_START_FRAMES = 400
@@ -58,7 +58,7 @@ class VaeStage:
     def __init__(self, config: TrainConfig) -> None:
         self.settings = preset(config.preset).detokenizer
         if config.init_vae is not None:
-            vae = AutoencoderKL.from_pretrained(config.init_vae)
+            vae = load_autoencoder(config.init_vae)
         else:
             vae = build_autoencoder(self.settings.autoencoder)
         if not config.train_vae_encoder:
@@ -70,7 +70,7 @@ class VaeStage:
         if config.start_from_patches and config.init_vae is None:
             dataset = ClipDataset(config.data, config.seed + 1, self.size_px(), NUM_START_FRAMES)
             frames = np.stack([dataset[n][n % CLIP_FRAMES] for n in range(NUM_START_FRAMES)])
-            start_from_patches(vae, frames.astype(np.float32) / 127.5 - 1.0)
+            start_from_patches(vae, from_uint8(frames).permute(0, 2, 3, 1).numpy())
         self.module = VaeModule(vae, config.kl_weight)
 
     def size_px(self) -> int:
