@@ -18,6 +18,7 @@ def _small_config():
     tokenizer = dataclasses.replace(
         tiny.tokenizer,
         vit=vit,
+        frame_size=32,
         temporal_width=32,
         hidden_width=32,
         pool_size=4,
@@ -28,7 +29,7 @@ def _small_config():
         tiny.detokenizer,
         frame_size=32,
         token_width=8,
-        projector=dataclasses.replace(tiny.detokenizer.projector, width=32, num_queries=8),
+        projector=dataclasses.replace(tiny.detokenizer.projector, width=32),
         unet=dataclasses.replace(tiny.detokenizer.unet, model_channels=32, context_width=32),
         sampler=dataclasses.replace(tiny.detokenizer.sampler, num_steps=2),
     )

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from divot.cli import journeys
+from divot.cli import journeys, options
 from divot.cli.main import app
 
 
@@ -37,6 +37,22 @@ def test_encode_then_decode_gives_the_frames_of_reconstruct(run, model, video_fi
     assert code == 0
     assert {"psnr_db", "ssim", "seed", "model", "detokenizer"} <= set(record)
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+def test_clips_are_read_as_the_official_evaluation_does_if_asked(run, model, video_file, tmp_path):
+    arguments = ("encode", video_file, "-o", tmp_path / "store", "--sampling", "official-reconstruction")
+    code, out, err = run(*arguments, "--json", *model)
+    assert code == 0, err
+    assert json.loads(out)["clips"] == 1
+
+
+def test_output_that_is_the_input_is_refused(run, model, video_file, tmp_path):
+    video = tmp_path / "a.mp4"
+    shutil.copy(video_file, video)
+    code, out, err = run("reconstruct", video, "-o", video, "-q", *model)
+    assert (code, out) == (2, "")
+    assert "would be overwritten" in err
+    assert video.read_bytes() == video_file.read_bytes()
 
 
 def test_preset_is_another_word_for_model(run, model_folder, video_file, tmp_path):
@@ -130,6 +146,20 @@ def test_demo_says_where_the_page_is(run, model, tmp_path, video_file):
     assert (tmp_path / "demo" / "my_film.mp4").exists()
 
 
+def test_evaluate_prints_its_measures_if_asked(run, model, model_folder):
+    from divot.weights.store import ModelFolder
+
+    arguments = ("-n", 1, "--steps", 1, "--detokenizer", "reconstruction", "--json", "-")
+    code, out, err = run("evaluate", "reconstruction", *arguments, *model)
+    assert code == 0, err
+    digest = ModelFolder(model_folder).detokenizer_hash("reconstruction")
+    wanted = {"task": "reconstruct", "name": "reconstruction", "detokenizer_hash": digest}
+    assert json.loads(out)["run"]["detokenizer"] == wanted
+    code, _, err = run("evaluate", "reconstruction", "--detokenizer", "other", "-q", *model)
+    assert code == 2
+    assert "'other'" in err
+
+
 def test_evaluate_writes_its_report(run, model, tmp_path):
     file = tmp_path / "r.json"
     code, out, err = run(
@@ -144,6 +174,7 @@ def test_world_preview_writes_pictures(run, tmp_path):
     code, out, _ = run("world", "preview", "-o", tmp_path / "w", "-n", 1, "--json")
     assert code == 0
     assert json.loads(out)["clips"] == 1
+    assert "numpy" in json.loads(out)["versions"]
     assert (tmp_path / "w" / "clip_000.gif").exists()
 
 
@@ -151,6 +182,7 @@ def test_inspect_tells_models_and_stores_apart(run, model, model_folder, video_f
     code, out, _ = run("inspect", model_folder)
     assert code == 0
     assert "divot model" in out
+    assert run("inspect", model_folder, "--quiet") == (0, "", "")
     run("encode", video_file, "-o", tmp_path / "store", "-q", *model)
     code, out, _ = run("inspect", tmp_path / "store", "--json")
     assert code == 0
@@ -169,3 +201,35 @@ def test_info_lists_versions_and_presets(run):
     assert code == 0
     assert set(found["presets"]) == {"paper", "tiny"}
     assert "torch" in found["versions"]
+    assert run("info", "--quiet") == (0, "", "")
+
+
+def test_choices_are_those_of_the_code_behind():
+    from typing import get_args
+
+    from divot.detokenizer.sampler import SOLVERS
+    from divot.pipelines.clips import Sampling
+    from divot.pipelines.load import DTYPES
+    from divot.video import Fit
+
+    for choice, wanted in (
+        (options.SolverName, SOLVERS),
+        (options.SamplingName, get_args(Sampling)),
+        (options.FitName, get_args(Fit)),
+        (options.DtypeName, DTYPES),
+    ):
+        assert [member.value for member in choice] == list(wanted)
+
+
+@pytest.mark.parametrize(("package", "extra"), [("accelerate", "train"), ("ray.data", "cluster")])
+def test_package_that_is_not_installed_is_named_with_its_extra(run, monkeypatch, package, extra):
+    from divot.pipelines import info
+
+    def missing():
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+
+    monkeypatch.setattr(info, "describe_installation", missing)
+    code, out, err = run("info")
+    assert (code, out) == (2, "")
+    name = package.split(".")[0]
+    assert err == f"error: {name} is not installed. Run pip install 'divot-video[{extra}]'\n"

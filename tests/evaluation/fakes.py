@@ -18,13 +18,13 @@ class _OnCpu:
 class FakeTokenizer(_OnCpu):
     """Its tokens are the mean colour of the seen frames, [B, 1, 3]."""
 
-    config = TokenizerConfig(vit=ViTConfig(image_size=SIZE_PX))
+    config = TokenizerConfig(vit=ViTConfig(image_size=8), frame_size=SIZE_PX)
 
     def __init__(self):
         self.batch_sizes = []
 
     def __call__(self, frames_BFCHW):
-        size_px = self.config.vit.image_size
+        size_px = self.config.frame_size
         assert frames_BFCHW.shape[1:] == (len(SEEN_FRAMES), 3, size_px, size_px)
         self.batch_sizes.append(len(frames_BFCHW))
         return frames_BFCHW.mean(dim=(1, 3, 4))[:, None]
@@ -73,7 +73,7 @@ class FakeModel:
         self.tokenizer = FakeTokenizer()
         self._detokenizer = detokenizer or ColourDetokenizer()
 
-    def detokenizer(self, task):
+    def detokenizer(self, task, name=None):
         assert task == "reconstruct"
         return self._detokenizer
 

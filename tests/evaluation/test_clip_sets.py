@@ -36,7 +36,7 @@ def test_no_world_clips_are_refused():
 def test_every_clip_of_every_video_is_read_and_partial_ones_are_named(tmp_path):
     write_moving_square(tmp_path / "b.mp4", 32)
     write_moving_square(tmp_path / "inner" / "a.mp4", 20)
-    found = video_clips(tmp_path, size_px=16, seen_size_px=24)
+    found = video_clips(tmp_path, size_px=16)
     assert found.num_clips == {"b.mp4": 2, "inner/a.mp4": 2}
     assert [clip.name for clip in found.clips] == [
         "b.mp4 0 s",
@@ -46,7 +46,6 @@ def test_every_clip_of_every_video_is_read_and_partial_ones_are_named(tmp_path):
     ]
     assert found.partial == ["inner/a.mp4 2 s"]
     assert found.clips[0].frames.shape == (16, 16, 16, 3)
-    assert found.clips[0].seen.shape == (5, 24, 24, 3)
     assert found.rejected == {}
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from divot.config.models import SamplerConfig, TokenizerConfig, ViTConfig
+from divot.config.errors import CheckpointError
+from divot.config.models import SamplerConfig, TokenizerConfig
 from divot.evaluation import (
     evaluate_reconstruction,
     evaluate_video_reconstruction,
@@ -160,6 +161,7 @@ def test_world_result_is_json_with_one_key_a_measure_and_the_run():
     run = saved["run"]
     assert run["set"] == {"source": "world", "seed": 3, "count": 2, "split": "test", "size_px": 16}
     assert run["model"]["source"] == "fake"
+    assert run["detokenizer"] == {"task": "reconstruct", "name": None, "detokenizer_hash": None}
     assert run["hardware"]["cpu"]
     assert run["versions"]["torch"] == torch.__version__
     assert run["rejected"] == {}
@@ -174,14 +176,13 @@ def test_bad_videos_are_named_in_the_run(tmp_path):
     assert result.measures["psnr"].n == 2
 
 
-def test_tokenizer_gets_frames_of_its_own_size(tmp_path):
-    write_moving_square(tmp_path / "a.mp4", 16)
+def test_tokenizer_and_detokenizer_for_other_sizes_are_refused(tmp_path):
     model = FakeModel()
-    model.tokenizer.config = TokenizerConfig(vit=ViTConfig(image_size=24))
-    # The fake refuses frames of another size.
-    evaluate_video_reconstruction(model, tmp_path)
-    evaluate_world_reconstruction(model, seed=0, count=1)
-    assert model.tokenizer.batch_sizes == [1, 1, 1, 1]
+    model.tokenizer.config = TokenizerConfig(frame_size=24)
+    with pytest.raises(CheckpointError, match=r"24 pixels.*16"):
+        evaluate_video_reconstruction(model, tmp_path)
+    with pytest.raises(CheckpointError, match=r"24 pixels.*16"):
+        evaluate_world_reconstruction(model, seed=0, count=1)
 
 
 def test_bad_arguments_are_refused_with_both_values():

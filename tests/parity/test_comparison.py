@@ -11,7 +11,6 @@ from parity import norms
 from parity.checks import CHECKS
 from parity.conftest import COMMITTED
 from parity.golden import Golden, Row, kind_of
-from parity.redraw import NormalNumbers
 
 
 def beyond(golden: Golden) -> list[Row]:
@@ -90,13 +89,6 @@ def test_kind_is_told_by_content():
     assert kind_of({"name": "tokenizer_b", "config": {"vit": {}, "tokenizer": {}}}) == "tokenizer"
     assert kind_of({"name": "anything", "config": {"unet": {}, "runs": {}}}) == "ddim"
     assert kind_of({"name": "anything", "config": {"flow": {}}}) is None
-
-
-@pytest.mark.parametrize("shape", [[1], [5], [16], [37], [3, 5, 7]])
-def test_redrawn_numbers_are_those_of_torch(shape):
-    numbers, generator = NormalNumbers(7), torch.Generator().manual_seed(7)
-    for _ in range(3):
-        torch.testing.assert_close(numbers.draw(shape), torch.randn(shape, generator=generator))
 
 
 def test_weights_that_cannot_be_drawn_again_fail_the_golden(tmp_path):

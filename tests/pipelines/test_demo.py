@@ -1,9 +1,11 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
+from divot.config.errors import DataError
 from divot.pipelines import Divot
 from divot.pipelines.demo import SAMPLE, run_demo, token_picture
 
@@ -39,6 +41,22 @@ def test_every_example_has_its_files_and_record(demo):
         record = json.loads((demo.page.parent / (example["files"]["video"] + ".json")).read_text())
         assert record["detokenizer"]["name"] == "reconstruction"
         assert record["seed"] == 0
+
+
+def test_page_has_a_record_of_its_own(demo):
+    record = json.loads(demo.page.with_name("index.html.json").read_text())
+    assert record == demo.record
+    assert record["command"] == "demo"
+    assert record["detokenizer"]["detokenizer_hash"]
+    assert record["examples"] == demo.examples
+    assert "torch" in record["versions"]
+
+
+def test_demo_never_overwrites_its_video(model_folder, video_file, tmp_path):
+    shutil.copy(video_file, tmp_path / "film.mp4")
+    with pytest.raises(DataError, match="would be overwritten"):
+        run_demo(Divot.from_pretrained(model_folder, device="cpu"), tmp_path, tmp_path / "film.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
 
 
 def test_token_picture_shows_sign_by_colour():

@@ -1,12 +1,25 @@
 """Divot: file to tokens to frames."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from divot.config.errors import CheckpointError, RecipeError
+from divot.config.models import DetokenizerConfig, SamplerConfig
 from divot.pipelines import Divot
-from divot.video import SEEN_FRAMES, load_clip, to_uint8
+from divot.pipelines.clips import count_clips
+from divot.pipelines.load import resolve_sampler
+from divot.video import (
+    SEEN_FRAMES,
+    SquareFit,
+    VideoReader,
+    load_clip,
+    official_comprehension_indices,
+    official_reconstruction_indices,
+    to_uint8,
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +46,47 @@ def test_reading_from_the_middle_gives_the_same_tokens(divot, video_file):
     whole = divot.encode(frames, batch_size=2)
     rest = [tokens for _, tokens in divot.iterate_tokens(frames, skip=2, batch_size=2)]
     assert torch.equal(whole[2:], torch.stack(rest))
+
+
+def test_reading_from_within_a_batch_gives_the_same_tokens(divot):
+    frames = np.random.default_rng(0).integers(0, 256, (16 * 7, 32, 32, 3), np.uint8)
+    whole = divot.encode(frames, batch_size=3)
+    rest = list(divot.iterate_tokens(frames, skip=4, batch_size=3))
+    assert [clip.index for clip, _ in rest] == [4, 5, 6]
+    assert torch.equal(whole[4:], torch.stack([tokens for _, tokens in rest]))
+
+
+def test_tokenizer_is_given_frames_of_its_frame_size(model_folder, video_file, monkeypatch):
+    divot = Divot.from_pretrained(model_folder, device="cpu")
+    config = dataclasses.replace(divot.tokenizer.config, frame_size=48)
+    monkeypatch.setattr(divot.tokenizer, "config", config)
+    shapes = []
+    divot.tokenizer.register_forward_pre_hook(lambda _, given: shapes.append(tuple(given[0].shape)))
+    divot.encode(video_file, batch_size=2)
+    assert shapes == [(2, 5, 3, 48, 48)]
+    with pytest.raises(CheckpointError, match="frames of 48 pixels and a de-tokenizer for 32"):
+        divot.reconstruct(video_file)
+
+
+def test_official_samplings_read_the_official_frames(divot, video_file):
+    with VideoReader(video_file) as reader:
+        rows = official_comprehension_indices(reader.num_frames, reader.rate_fps)
+        first = official_reconstruction_indices(reader.num_frames, reader.rate_fps)
+        wanted = [divot.encode_clip(reader.frames_at(row, SquareFit(32))) for row in (*rows, first)]
+    assert len(rows) == count_clips(video_file, "official-comprehension") == 2
+    assert torch.equal(divot.encode(video_file, sampling="official-comprehension"), torch.stack(wanted[:2]))
+    assert torch.equal(divot.encode(video_file, sampling="official-reconstruction")[0], wanted[2])
+    # The second clip is squeezed into the half second that is left.
+    assert not torch.equal(divot.encode(video_file)[1], wanted[1])
+    with pytest.raises(RecipeError, match="'random' is not known"):
+        divot.encode(video_file, sampling="random")
+
+
+def test_official_samplings_read_frames_in_memory_too(divot):
+    frames = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
+    tokens = divot.encode(frames, sampling="official-comprehension")
+    assert torch.equal(tokens[:2], divot.encode(frames)[:2])
+    assert len(divot.encode(frames, sampling="official-reconstruction")) == 1
 
 
 def test_same_seed_gives_same_frames_and_clips_do_not_depend_on_each_other(divot, video_file):
@@ -88,6 +142,15 @@ def test_options_out_of_range_are_refused(divot, model_folder):
         Divot.from_pretrained(model_folder, device="moon")
     with pytest.raises(RecipeError, match="int8"):
         Divot.from_pretrained(model_folder, dtype="int8")
+
+
+def test_only_ddim_knows_eta_and_the_official_spacing():
+    config = DetokenizerConfig(sampler=SamplerConfig(spacing="uniform", eta=1.0))
+    assert resolve_sampler(config, eta=0.5).eta == 0.5
+    with pytest.raises(RecipeError, match=r"0\.5 means nothing to the solver euler"):
+        resolve_sampler(config, solver="euler", eta=0.5)
+    settings = resolve_sampler(config, solver="euler")
+    assert (settings.eta, settings.spacing) == (0.0, "trailing")
 
 
 def test_device_that_is_not_here_is_refused(model_folder):

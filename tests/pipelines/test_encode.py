@@ -63,6 +63,17 @@ def test_stored_tokens_are_those_of_encode(divot, video_file, tmp_path):
     assert torch.equal(TokenStore(tmp_path / "store").read(video_file.as_posix()), divot.encode(video_file))
 
 
+def test_store_says_which_clips_were_read(divot, video_file, tmp_path):
+    store = tmp_path / "store"
+    encode_videos(divot, [video_file], store, sampling="official-comprehension")
+    assert TokenStore(store).manifest.settings == {"fit": "crop", "sampling": "official-comprehension"}
+    assert torch.equal(find_tokens(store).tokens, divot.encode(video_file, sampling="official-comprehension"))
+    # Squeezed clips are shown with all their frames.
+    assert find_tokens(store).clips is None
+    with pytest.raises(DataError, match="settings"):
+        encode_videos(divot, [video_file], store)
+
+
 def test_store_of_other_model_is_refused_for_writing_and_decoding(
     divot, other_model_folder, video_file, tmp_path
 ):

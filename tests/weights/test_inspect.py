@@ -1,5 +1,6 @@
 """Telling what a file or folder of weights is."""
 
+import dataclasses
 import json
 
 import pytest
@@ -92,10 +93,15 @@ def test_files_of_others_are_told_by_a_name(tmp_path, name, kind):
         assert (found.parts[0].tensors, found.parts[0].parameters, found.parts[0].bytes) == (1, 6, 24)
 
 
-def test_golden_is_told(tmp_path):
-    save_file({"output/x": torch.ones(1), "weight/a": torch.ones(1)}, tmp_path / "tensors.safetensors")
-    (tmp_path / "meta.json").write_text("{}")
-    assert inspect_path(tmp_path).kind == "golden"
+def test_autoencoder_may_have_a_scaling_factor_of_its_own(tmp_path):
+    config = preset("tiny").detokenizer
+    own = dataclasses.replace(config.autoencoder, scaling_factor=0.7)
+    detokenizer = VideoDetokenizer(dataclasses.replace(config, autoencoder=own))
+    detokenizer.save_pretrained(tmp_path / "same")
+    assert inspect_path(tmp_path / "same").preset == "tiny"
+    wider = dataclasses.replace(own, latent_channels=8, has_mid_attention=True)
+    VideoDetokenizer(dataclasses.replace(config, autoencoder=wider)).save_pretrained(tmp_path / "other")
+    assert inspect_path(tmp_path / "other").preset is None
 
 
 def test_what_is_no_weights_is_refused(tmp_path):

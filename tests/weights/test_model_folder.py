@@ -41,6 +41,16 @@ def folder(parts, tmp_path):
     )
 
 
+def test_each_detokenizer_has_a_hash_of_its_config_and_weights(folder, tmp_path):
+    first = folder.detokenizer_hash("reconstruction")
+    assert first == folder.detokenizer_hash("generation") != folder.tokenizer_hash
+    config = folder.path / "detokenizer_generation" / "config.json"
+    config.write_text(config.read_text() + "\n")
+    assert ModelFolder(folder.path).detokenizer_hash("generation") != first
+    with pytest.raises(CheckpointError, match="no de-tokenizer 'other'"):
+        folder.detokenizer_hash("other")
+
+
 def test_written_parts_come_back_equal(folder, parts):
     for written, loaded in zip(parts, (folder.tokenizer(), folder.detokenizer()), strict=True):
         assert not loaded.training

@@ -7,12 +7,17 @@ import pickle
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from divot.config.errors import CheckpointError
-from divot.config.models import ModelConfig
+from divot.config.merge import from_mapping
+from divot.config.models import ModelConfig, ViTConfig
 from divot.config.presets import preset
+from divot.tokenizer.vit import FrameEncoder
+from divot.weights.clip_tower import convert_clip
+from divot.weights.inspect import inspect_path
 from divot.weights.official import convert_official, convert_to_official
-from divot.weights.official_files import FOLDER, TOKENIZER_FILE
+from divot.weights.official_files import CLIP_FILES, FOLDER, TOKENIZER_FILE, clip_file
 from divot.weights.official_names import TOKENIZER_COPY
 from divot.weights.store import ModelFolder, write_model_folder
 from weights.small import (
@@ -60,7 +65,7 @@ def test_converted_model_loads_with_sizes_read_off_the_tensors(released, tmp_pat
     assert detokenizer.config == wanted
     assert model.contents.detokenizers.keys() == {"reconstruction", "generation"}
     assert report.preset is None
-    assert not any(file.missing or file.unexpected for file in report.files)
+    assert not any(file.unexpected for file in report.files)
     assert json.loads((tmp_path / "model" / "conversion.json").read_text()) == report.as_dict()
     assert "4 kept aside" in report.lines()[0]
 
@@ -165,6 +170,54 @@ def test_image_tower_that_is_nowhere_is_asked_for(released, tmp_path, monkeypatc
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.parametrize("naming", ["open_clip", "transformers"])
+def test_image_tower_alone_becomes_the_start_of_a_tokenizer(naming, tensors, tmp_path):
+    prefix = "vit_model.model."
+    state = {k.removeprefix(prefix): v.clone() for k, v in tensors[0].items() if k.startswith(prefix)}
+    torch.save(state if naming == "open_clip" else as_transformers(tensors[0]), tmp_path / "clip.bin")
+    report = convert_clip(tmp_path / "clip.bin", tmp_path / "out")
+    convert_official(write_released(tmp_path / "whole", *tensors), tmp_path / "model")
+    wanted = ModelFolder(tmp_path / "model").tokenizer().vit
+    tower = FrameEncoder(wanted.config)
+    tower.load_state_dict(load_file(tmp_path / "out" / "vit" / "model.safetensors"))
+    assert all(torch.equal(v, wanted.state_dict()[k]) for k, v in tower.state_dict().items())
+    settings = json.loads((tmp_path / "out" / "vit" / "config.json").read_text())
+    assert settings.pop("component") == "FrameEncoder"
+    assert from_mapping(ViTConfig, settings) == wanted.config
+    assert json.loads((tmp_path / "out" / "conversion.json").read_text()) == report.as_dict()
+    assert "torch" in report.as_dict()["versions"]
+    assert report.files[0].unexpected == []
+    assert inspect_path(tmp_path / "out").kind == "image tower of CLIP"
+
+
+def test_of_a_hub_repository_only_one_file_of_clip_is_fetched(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    asked = []
+
+    def fetch(hub_id, allow_patterns):
+        (name,) = allow_patterns
+        asked.append(name)
+        if name == "open_clip_pytorch_model.bin":
+            (tmp_path / name).touch()
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    assert clip_file("some/clip") == tmp_path / "open_clip_pytorch_model.bin"
+    assert asked == list(CLIP_FILES[:3])
+
+
+def test_error_of_the_hub_without_a_word_is_named_by_its_kind(monkeypatch):
+    import huggingface_hub
+
+    def broken(*_args, **_kwargs):
+        raise TimeoutError
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", broken)
+    with pytest.raises(CheckpointError, match="TimeoutError"):
+        clip_file("some/clip")
+
+
 @pytest.mark.parametrize(
     ("file", "name", "tensor", "message"),
     [
@@ -235,7 +288,7 @@ def test_older_file_format_is_read(released, tmp_path):
     path = released / FOLDER / STAGE_1
     state = torch.load(path, weights_only=True)
     torch.save(state, path, _use_new_zipfile_serialization=False)
-    assert convert_official(released, tmp_path / "model").files[1].missing == []
+    assert convert_official(released, tmp_path / "model").files[1].unexpected == []
 
 
 def test_released_folder_without_its_files_is_refused(tmp_path):

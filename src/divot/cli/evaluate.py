@@ -36,7 +36,8 @@ def reconstruction(
         ),
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the measures here; a page and a sheet beside it.")
+        Path | None,
+        typer.Option("--json", help="Write the measures here, a page and a sheet beside it; - prints them."),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Clips that are encoded at once.")] = 8,
     fit: options.Fit = FitName.crop,
@@ -44,6 +45,7 @@ def reconstruction(
     guidance: options.Guidance = None,
     solver: options.Solver = None,
     eta: options.Eta = None,
+    detokenizer: options.Detokenizer = None,
     model: options.Model = "tiny",
     device: options.Device = "auto",
     dtype: options.Dtype = DtypeName.float32,
@@ -53,9 +55,10 @@ def reconstruction(
     """Encode and decode many clips and measure how near they come to the original."""
     if world and videos is not None:
         raise RecipeError("--world and --videos", "contradict each other", "Give one of them")
-    if json_file is not None and json_file.suffix.lower() != ".json":
+    as_json = json_file == Path("-")
+    if json_file is not None and not as_json and json_file.suffix.lower() != ".json":
         raise RecipeError("--json", f"{json_file} does not end in .json", "Give a name that does")
-    screen = Screen(quiet=quiet)
+    screen = Screen(as_json, quiet)
     with screen.progress("evaluate") as on_progress:
         from divot import evaluation
         from divot.evaluation.report import measure_text
@@ -64,7 +67,7 @@ def reconstruction(
 
         divot = Divot.from_pretrained(model, device, dtype.value)
         sampler = resolve_sampler(
-            divot.detokenizer("reconstruct").config,
+            divot.detokenizer(evaluation.TASK, detokenizer).config,
             steps,
             guidance,
             None if solver is None else solver.value,
@@ -79,6 +82,7 @@ def reconstruction(
                 divot,
                 seed=seed,
                 count=num_clips or _DEFAULT_WORLD_CLIPS,
+                detokenizer=detokenizer,
                 sampler=sampler,
                 batch_size=batch_size,
                 on_progress=show,
@@ -90,11 +94,13 @@ def reconstruction(
                 seed=seed,
                 max_clips_per_video=num_clips,
                 fit=fit.value,
+                detokenizer=detokenizer,
                 sampler=sampler,
                 batch_size=batch_size,
                 on_progress=show,
             )
-        files = [] if json_file is None else evaluation.write_report(result, json_file)
+        files = [] if json_file is None or as_json else evaluation.write_report(result, json_file)
     lines = [f"{name:<28} {measure_text(name, value)}" for name, value in result.measures.items()]
     rejected = [f"  not read: {name}: {cause}" for name, cause in result.run["rejected"].items()]
-    screen.result({}, f"{result.run['clips']} clips", *lines, *rejected, *(f"wrote {path}" for path in files))
+    about = f"{result.run['clips']} clips by {result.run['detokenizer']['name']}"
+    screen.result(result.to_json(), about, *lines, *rejected, *(f"wrote {path}" for path in files))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from divot.cli import options
-from divot.cli.options import DtypeName, FitName
+from divot.cli.options import DtypeName, FitName, SamplingName
 from divot.cli.screen import Screen, print_warning
 
 EXIT_SOME_FAILED = 1
@@ -41,8 +41,7 @@ def demo(
         divot = Divot.from_pretrained(model, device, dtype.value)
         done = run_demo(divot, out, video, seed, world_clips, steps, on_progress)
     rows = [f"{e['title']:<24} {e['clips']:>3} clips   {_scores(e)}" for e in done.examples]
-    record = {"page": str(done.page), "seconds": round(done.seconds, 2), "examples": done.examples}
-    screen.result(record, *rows, f"{done.seconds:.1f} s with {model}. Open {done.page}")
+    screen.result(done.record, *rows, f"{done.seconds:.1f} s with {model}. Open {done.page}")
 
 
 def encode(
@@ -51,6 +50,7 @@ def encode(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Token store to write or to continue.")],
     fit: options.Fit = FitName.crop,
+    sampling: Annotated[SamplingName, typer.Option(help="Clips to read.")] = SamplingName.consecutive,
     batch_size: Annotated[int, typer.Option(min=1, help="Clips that are encoded at once.")] = 1,
     model: options.Model = "tiny",
     device: options.Device = "auto",
@@ -79,6 +79,7 @@ def encode(
             batch_size,
             on_progress,
             on_failure=lambda name, cause: print_warning(f"{name}: {cause}. It was left out"),
+            sampling=sampling.value,
         )
     rate = done.num_clips / done.seconds if done.seconds else 0.0
     record = {
@@ -163,8 +164,9 @@ def reconstruct(
     screen = Screen(as_json, quiet)
     with screen.progress("reconstruct") as on_progress:
         from divot.pipelines.divot import Divot
-        from divot.pipelines.reconstruct import write_reconstruction
+        from divot.pipelines.reconstruct import check_outputs, write_reconstruction
 
+        check_outputs(video, out)
         divot = Divot.from_pretrained(model, device, dtype.value)
         result = divot.reconstruct(
             video,

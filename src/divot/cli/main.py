@@ -15,6 +15,8 @@ from divot.cli.screen import print_error
 from divot.config.errors import DivotError
 
 EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
+EXTRAS = {"accelerate": "train", "tensorboard": "train", "gradio": "app", "ray": "cluster"}
+"""Package that not every installation has -> the extra that brings it."""
 
 
 class _Commands(TyperGroup):
@@ -41,6 +43,8 @@ def _message(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.errno != errno.EPIPE:
         cause = error.strerror or str(error)
         return f"{error.filename or 'file'}: {cause}. Check its place, its permissions and the free space"
+    if isinstance(error, ModuleNotFoundError) and (name := (error.name or "").split(".")[0]) in EXTRAS:
+        return f"{name} is not installed. Run pip install 'divot-video[{EXTRAS[name]}]'"
     # By name: torch is not loaded for that.
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
         return "device: its memory is full. Give --dtype bfloat16, a smaller --batch-size, or --device cpu"

@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
     app.command()(inspect)
 
 
-def info(as_json: options.AsJson = False) -> None:
+def info(as_json: options.AsJson = False, quiet: options.Quiet = False) -> None:
     """Versions, devices, presets and bundled weights."""
     from divot.pipelines.info import describe_installation
 
@@ -33,7 +33,7 @@ def info(as_json: options.AsJson = False) -> None:
         tokens, size = "x".join(map(str, about["tokens"])), about["frame_size"]
         sizes = f"{tokens} tokens a clip, {size}x{size} pixels"
         lines.append(f"{'preset ' + name:<14} {sizes}; {_weights(about['weights'])}")
-    Screen(as_json).result(found, *lines)
+    Screen(as_json, quiet).result(found, *lines)
 
 
 def _weights(bundled: dict[str, Any] | None) -> str:
@@ -48,13 +48,14 @@ def inspect(
         Path, typer.Argument(help="Model folder, weight file or token store.", show_default=False)
     ],
     as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Say what a model, a weight file or a token store is."""
     from divot.data.tokens import TokenStore, is_token_store
     from divot.weights.inspect import inspect_path
 
     found = TokenStore(path) if is_token_store(path) else inspect_path(path)
-    Screen(as_json).result(found.to_dict(), *found.lines())
+    Screen(as_json, quiet).result(found.to_dict(), *found.lines())
 
 
 Source = Annotated[
@@ -119,6 +120,22 @@ def dynamicrafter(
         from divot.weights.dynamicrafter import convert_dynamicrafter
 
         report = convert_dynamicrafter(source, out)
+    _say(screen, report, out)
+
+
+@convert.command()
+def clip(
+    source: Annotated[str, typer.Argument(help="CLIP-ViT-H-14: file, folder or hub id.", show_default=False)],
+    out: Out,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """CLIP's image tower to the start of a tokenizer."""
+    screen = Screen(as_json, quiet)
+    with screen.progress("convert"):
+        from divot.weights.clip_tower import convert_clip
+
+        report = convert_clip(source, out)
     _say(screen, report, out)
 
 

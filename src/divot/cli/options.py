@@ -8,8 +8,6 @@ from typing import Annotated
 
 import typer
 
-VIDEO_OUTPUTS = (".mp4", ".gif", ".webp")
-
 
 class DtypeName(str, Enum):
     """Types that weights can have in memory."""
@@ -27,6 +25,14 @@ class FitName(str, Enum):
     stretch = "stretch"
 
 
+class SamplingName(str, Enum):
+    """Which clips of a video are read."""
+
+    consecutive = "consecutive"
+    official_comprehension = "official-comprehension"
+    official_reconstruction = "official-reconstruction"
+
+
 class SolverName(str, Enum):
     """Samplers of the de-tokenizer."""
 
@@ -37,8 +43,11 @@ class SolverName(str, Enum):
 
 
 def _video_output(path: Path | None) -> Path | None:
-    if path is not None and path.suffix.lower() not in VIDEO_OUTPUTS:
-        raise typer.BadParameter(f"{path} ends in {path.suffix!r}; give a name in {', '.join(VIDEO_OUTPUTS)}")
+    # Only here: it loads the libraries that read and write video.
+    from divot.video.writer import SUFFIXES
+
+    if path is not None and path.suffix.lower() not in SUFFIXES:
+        raise typer.BadParameter(f"{path} ends in {path.suffix!r}; give a name in {', '.join(SUFFIXES)}")
     return path
 
 

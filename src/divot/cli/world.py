@@ -40,10 +40,18 @@ def preview(
     quiet: options.Quiet = False,
 ) -> None:
     """Write clips as GIFs, a contact sheet and their captions."""
+    from divot.config.versions import versions
     from divot.world.preview import write_preview
 
     sheet = write_preview(out, seed, count, split.value, size)
-    record = {"folder": str(out), "sheet": str(sheet), "clips": count, "seed": seed, "split": split.value}
+    record = {
+        "folder": str(out),
+        "sheet": str(sheet),
+        "clips": count,
+        "seed": seed,
+        "split": split.value,
+        "versions": versions(),
+    }
     Screen(as_json, quiet).result(
         record, f"{count} clips of seed {seed}, split {split.value}", f"wrote {sheet}"
     )

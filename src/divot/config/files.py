@@ -6,10 +6,12 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from divot.config.errors import DataError
 
 
 @contextmanager
@@ -41,6 +43,17 @@ def written_whole(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(beside)
         else:
             beside.unlink(missing_ok=True)
+
+
+def refuse_overwriting(source: str | Path, outputs: Iterable[str | Path]) -> None:
+    """Stop before a result is written over what it is made of.
+
+    Raises:
+        DataError: if one of the outputs is the source.
+    """
+    for output in outputs:
+        if os.path.exists(output) and os.path.exists(source) and os.path.samefile(source, output):
+            raise DataError(output, "is what would be read, and would be overwritten", "Give another output")
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -39,6 +39,8 @@ class TokenizerConfig:
     vit: ViTConfig = field(default_factory=ViTConfig)
     num_frames: int = 5
     """Frames of a clip that the tokenizer sees."""
+    frame_size: int = 256
+    """Pixels along each side of the frames it is given; it stretches them to the ViT's own size itself."""
     temporal_width: int = 768
     temporal_depth: int = 6
     temporal_heads: int = 12
@@ -64,7 +66,7 @@ class ProjectorConfig:
     head_width: int = 64
     num_queries: int = 125
     has_positions: bool = False
-    """Give each token a learned position before it is read."""
+    """Give each token a learned position before it is read; it begins at a place in the clip."""
 
 
 @dataclass(frozen=True)

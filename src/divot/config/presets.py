@@ -25,6 +25,7 @@ def _tiny() -> ModelConfig:
     vit = ViTConfig(image_size=64, patch_size=8, width=128, num_layers=2, num_heads=4, mlp_width=512)
     tokenizer = TokenizerConfig(
         vit=vit,
+        frame_size=64,
         temporal_width=128,
         temporal_depth=1,
         temporal_heads=4,
@@ -42,7 +43,7 @@ def _tiny() -> ModelConfig:
         frame_size=64,
         token_width=32,
         projector=ProjectorConfig(
-            width=128, depth=1, num_heads=4, head_width=32, num_queries=64, has_positions=True
+            width=96, depth=1, num_heads=3, head_width=32, num_queries=64, has_positions=True
         ),
         unet=UNetConfig(
             in_channels=8,
@@ -54,7 +55,7 @@ def _tiny() -> ModelConfig:
             attention_resolutions=(1, 2),
             num_head_channels=32,
             norm_groups=8,
-            context_width=128,
+            context_width=96,
             context_split=None,
             default_frame_stride=None,
             has_initial_attention=False,

@@ -22,6 +22,7 @@ from divot.config.errors import DataError
 from divot.config.files import write_json, written_whole
 from divot.data.tokens import (
     DTYPES,
+    LOCK_FILE,
     MANIFEST_FILE,
     SHARDS_FOLDER,
     VIDEOS_FILE,
@@ -52,10 +53,16 @@ class TokenStoreWriter:
         path = self.folder / MANIFEST_FILE
         if not path.is_file():
             _check_unused(self.folder)
-            write_json(path, asdict(manifest))
-        self.manifest = read_manifest(self.folder)
-        _check_agreement(self.folder, self.manifest, manifest)
-        self._lock = _locked(path)
+        self._lock = _locked(self.folder)
+        try:
+            # Looked at only now: another process may have begun the store in the meantime.
+            if not path.is_file():
+                write_json(path, asdict(manifest))
+            self.manifest = read_manifest(self.folder)
+            _check_agreement(self.folder, self.manifest, manifest)
+        except BaseException:
+            self._lock.close()
+            raise
         self._remove_leftovers()
         videos, num_bytes = read_videos(self.folder)
         self._videos = {video.name: video for video in videos}
@@ -244,7 +251,7 @@ def _line(video: StoredVideo) -> bytes:
 def _check_unused(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise DataError(folder, "is a file, a token store is a folder", "Give the name of a folder")
-    if folder.is_dir() and any(not p.name.startswith(".manifest.") for p in folder.iterdir()):
+    if folder.is_dir() and any(not p.name.startswith((".manifest.", LOCK_FILE)) for p in folder.iterdir()):
         raise DataError(folder, "holds other files and is no token store", "Give a new or empty folder")
 
 
@@ -269,8 +276,9 @@ def _opened_to_append(path: Path) -> Any:
     return open(path, "ab", buffering=0)
 
 
-def _locked(path: Path) -> Any:
-    file = open(path, "rb")  # noqa: SIM115
+def _locked(folder: Path) -> Any:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = open(folder / LOCK_FILE, "a")  # noqa: SIM115
     try:
         import fcntl
 
@@ -280,5 +288,5 @@ def _locked(path: Path) -> Any:
         pass
     except BlockingIOError as error:
         file.close()
-        raise DataError(path.parent, "is being written by another process", "Wait for it to end") from error
+        raise DataError(folder, "is being written by another process", "Wait for it to end") from error
     return file

@@ -1,6 +1,7 @@
 """The token store: tokens of many videos in one folder. Its form is described in docs/formats.md.
 
     store/
+      .lock                 empty; held by the process that writes
       manifest.json         whose tokens these are and how they were made; written once
       videos.jsonl          one line a finished video, in the order in which they were finished
       shards/<ab>/<key>-00000.safetensors
@@ -12,7 +13,7 @@ token_writer.py writes it and says what is promised of it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from torch import Tensor
 from divot.config.errors import DataError
 from divot.video.clips import Clip
 
-MANIFEST_FILE, VIDEOS_FILE, SHARDS_FOLDER = "manifest.json", "videos.jsonl", "shards"
+MANIFEST_FILE, VIDEOS_FILE, SHARDS_FOLDER, LOCK_FILE = "manifest.json", "videos.jsonl", "shards", ".lock"
 FORMAT = 1
 # A minute of video: little is lost when a run is killed, and an hour makes no more than 57 files.
 CLIPS_PER_SHARD = 32
@@ -166,11 +167,6 @@ class TokenStore:
             f"{about.dtype}",
         ]
         return lines + [f"  {video.name}: {video.num_clips} clips" for video in self.videos]
-
-    def iterate(self) -> Iterator[tuple[StoredVideo, Tensor]]:
-        """All videos with their tokens [K, N, D], one video in memory at a time."""
-        for video in self.videos:
-            yield video, self.read(video.name)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from divot.detokenizer.schedule import NoiseSchedule
 from divot.detokenizer.unet import VideoUNet
 from divot.detokenizer.vae import build_autoencoder, decode_frames, encode_frames
 from divot.layers.component import Component
+from divot.layers.embeddings import grid_positions, spread_points
 from divot.layers.resampler import PerceiverResampler
 
 
@@ -43,13 +44,21 @@ class VideoDetokenizer(Component):
             projector.head_width,
             projector.num_queries,
             config.unet.context_width,
-            num_inputs=config.num_tokens if projector.has_positions else None,
+            places_ND=self._places(projector.num_queries) if projector.has_positions else None,
+            input_places_MD=self._places(config.num_tokens) if projector.has_positions else None,
         )
         self.unet = VideoUNet(config.unet)
         self.vae = build_autoencoder(config.autoencoder)
         self.null_tokens: Tensor
         self.register_buffer("null_tokens", torch.zeros(config.num_tokens, config.token_width))
         self.schedule = NoiseSchedule(config.schedule)
+
+    def _places(self, count: int) -> Tensor:
+        """Places [count, projector width] of so many tokens in the clip, in the positions of the U-Net."""
+        config = self.config
+        side = config.frame_size // config.autoencoder.downsampling // config.unet.patch_size
+        grid = (config.num_frames, side, side)
+        return grid_positions(grid, config.projector.width, spread_points(count, grid))
 
     def restore_buffers(self) -> None:
         """Make the schedule again: it is worked out, not saved."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from divot.config.models import UNetConfig
 from divot.detokenizer.attention import Context, SpatialTransformer, TemporalTransformer
 from divot.detokenizer.resblocks import Downsample, ResBlock, Upsample, join_frames, split_frames, zeroed
+from divot.layers.attention import start_alike
 from divot.layers.embeddings import grid_positions, sinusoid
 
 # DynamiCrafter's first temporal transformer has 8 heads whatever the width.
@@ -107,6 +108,27 @@ class VideoUNet(nn.Module):
         self.norm_out = nn.GroupNorm(config.norm_groups, channels)
         self.conv_out = zeroed(nn.Conv2d(channels, patch_area * config.out_channels, 3, padding=1))
         self.input_gain = zeroed(nn.Linear(4 * base, config.out_channels)) if config.has_input_skip else None
+        if config.has_positions:
+            self._start_from_places()
+
+    @torch.no_grad()
+    def _start_from_places(self) -> None:
+        """Let positions reach every cross-attention unchanged, and match those of the context there."""
+        for stage in (*self.encoder, self.middle, *self.decoder):
+            if not isinstance(stage, UNetStage) or self.conv_in.weight.is_meta:
+                continue
+            skip = stage.resblock.skip
+            if isinstance(skip, nn.Conv2d):
+                # Two inputs of equal width, of the level below and of the encoder: their mean.
+                width = skip.out_channels
+                skip.weight.copy_(
+                    torch.eye(width).repeat(1, skip.in_channels // width)[..., None, None] / 2**0.5
+                )
+            if stage.spatial is not None:
+                nn.init.eye_(stage.spatial.proj_in.weight)
+                cross = stage.spatial.block.attention2
+                if cross.key.weight.shape == cross.query.weight.shape:
+                    start_alike(cross.query.weight, cross.key.weight)
 
     def embed(self, timesteps_B: Tensor, frame_stride_B: Tensor | None = None) -> Tensor:
         """Embedding [B, 4 * model_channels] of the diffusion time and, where the model knows it, of the frame stride.

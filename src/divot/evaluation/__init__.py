@@ -17,6 +17,7 @@ Files, in the order of the flow:
 from divot.evaluation.clip_sets import NamedClip, VideoClips, video_clips, world_clips
 from divot.evaluation.intervals import Interval, bootstrap_interval
 from divot.evaluation.reconstruction import (
+    TASK,
     evaluate_reconstruction,
     evaluate_video_reconstruction,
     evaluate_world_reconstruction,
@@ -25,6 +26,7 @@ from divot.evaluation.report import write_report
 from divot.evaluation.results import Example, ReconstructionResult
 
 __all__ = [
+    "TASK",
     "Example",
     "Interval",
     "NamedClip",

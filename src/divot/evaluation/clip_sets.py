@@ -11,8 +11,8 @@ import numpy as np
 
 from divot import world
 from divot.config.errors import DataError, VideoReadError
-from divot.pipelines.clips import clips_in_sizes
-from divot.video import SEEN_FRAMES, Fit, VideoReader, to_uint8
+from divot.pipelines.clips import whole_clips
+from divot.video import Fit, VideoReader, to_uint8
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,11 @@ class NamedClip:
 
     Attributes:
         name: unique in its set.
-        frames: uint8 [16, S, S, 3], in the size that the de-tokenizer makes.
-        seen: the 5 seen frames, uint8 [5, V, V, 3], if they were read in the size that the tokenizer takes;
-            None has them made from `frames`.
+        frames: uint8 [16, S, S, 3], in the model's frame size.
     """
 
     name: str
     frames: np.ndarray
-    seen: np.ndarray | None = None
 
 
 def world_clips(seed: int, count: int, split: str = "test", size_px: int = 64) -> Iterator[NamedClip]:
@@ -64,7 +61,6 @@ def video_clips(
     folder: str | Path,
     *,
     size_px: int,
-    seen_size_px: int | None = None,
     fit: Fit = "crop",
     max_clips_per_video: int | None = None,
 ) -> VideoClips:
@@ -76,7 +72,6 @@ def video_clips(
     Args:
         folder: where the videos are.
         size_px: side of the square, S of `NamedClip`.
-        seen_size_px: side for the tokenizer, V of `NamedClip`; None takes `size_px`.
         fit: how the picture is made square, see `divot.video.SquareFit`.
         max_clips_per_video: takes the first so many of each; None takes all.
 
@@ -90,12 +85,11 @@ def video_clips(
     if not folder.is_dir():
         raise DataError(folder, "is not a folder", "Give a folder of video files")
     found = VideoClips()
-    sizes_px = (size_px, seen_size_px or size_px)
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
         if path.is_dir() or any(part.startswith(".") for part in inside.parts):
             continue
-        _read_video(path, inside.as_posix(), found, sizes_px, fit, max_clips_per_video)
+        _read_video(path, inside.as_posix(), found, size_px, fit, max_clips_per_video)
     if not found.clips:
         reasons = "; ".join(f"{name}: {cause}" for name, cause in found.rejected.items()) or "it is empty"
         raise DataError(
@@ -105,16 +99,16 @@ def video_clips(
 
 
 def _read_video(
-    path: Path, name: str, found: VideoClips, sizes_px: tuple[int, ...], fit: Fit, max_clips: int | None
+    path: Path, name: str, found: VideoClips, size_px: int, fit: Fit, max_clips: int | None
 ) -> None:
     try:
         with VideoReader(path) as reader:
             if reader.num_frames == 1:
                 found.rejected[name] = "is a still picture"
                 return
-        for place, (shown, seen) in islice(clips_in_sizes(path, sizes_px, fit), max_clips):
+        for place, frames in islice(whole_clips(path, size_px, fit), max_clips):
             clip_name = f"{name} {place.start_s:g} s"
-            found.clips.append(NamedClip(clip_name, to_uint8(shown), to_uint8(seen[list(SEEN_FRAMES)])))
+            found.clips.append(NamedClip(clip_name, to_uint8(frames)))
             found.num_clips[name] = found.num_clips.get(name, 0) + 1
             if not place.is_whole:
                 found.partial.append(clip_name)

@@ -52,11 +52,14 @@ class Detokenizer(Protocol):
 
 
 class Model(Protocol):
-    """What is needed of a whole model: its parts. A `source`, if it has one, goes into the report."""
+    """What is needed of a whole model: its parts.
+
+    Its `source`, and the names and hashes of the de-tokenizers in its `folder`, go into the report if it has them.
+    """
 
     @property
     def tokenizer(self) -> Any:
         """The tokenizer."""
 
-    def detokenizer(self, task: str) -> Any:
-        """The de-tokenizer of a task."""
+    def detokenizer(self, task: str, name: str | None = None) -> Any:
+        """The de-tokenizer of that name, or else of that task."""

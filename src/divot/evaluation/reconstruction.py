@@ -29,8 +29,11 @@ from divot.evaluation.protocols import Detokenizer, Model, Tokenizer
 from divot.evaluation.results import Example, ReconstructionResult
 from divot.evaluation.run_info import hardware, now, versions, weights_sha256
 from divot.pipelines.fidelity import MAX_PSNR_DB, psnr, ssim
-from divot.video import CLIP_FRAMES, SEEN_FRAMES, Fit, from_uint8, square_frames, to_uint8
+from divot.pipelines.load import shared_frame_size
+from divot.video import CLIP_FRAMES, SEEN_FRAMES, Fit, from_uint8, to_uint8
 
+TASK = "reconstruct"
+"""Chooses the de-tokenizer that is measured, unless it is named."""
 Progress = Callable[[int, int], None]
 """Called with (clips done, clips in all)."""
 
@@ -41,6 +44,7 @@ def evaluate_world_reconstruction(
     seed: int,
     count: int,
     split: str = "test",
+    detokenizer: str | None = None,
     sampler: SamplerConfig | None = None,
     batch_size: int = 8,
     on_progress: Progress | None = None,
@@ -52,26 +56,28 @@ def evaluate_world_reconstruction(
         seed: which clips, and from which noise they are decoded.
         count: how many clips.
         split: `test` holds sprites that training never sees; clips of `train` may have been trained on.
+        detokenizer: name of the de-tokenizer; None takes the one for reconstruction.
         sampler: settings; None takes those of the model.
         batch_size: clips encoded at once.
         on_progress: called after each clip.
 
     Raises:
         ValueError: if a number is out of range.
+        CheckpointError: if there is no such de-tokenizer, or it is for frames of another size than the tokenizer.
     """
-    detokenizer = model.detokenizer("reconstruct")
-    size_px = detokenizer.config.frame_size
+    chosen_model, facts = _chosen(model, detokenizer)
+    size_px = chosen_model.config.frame_size
     chosen = {"source": "world", "seed": seed, "count": count, "split": split, "size_px": size_px}
     return evaluate_reconstruction(
         model.tokenizer,
-        detokenizer,
+        chosen_model,
         world_clips(seed, count, split, size_px),
         seed=seed,
         sampler=sampler,
         batch_size=batch_size,
         on_progress=on_progress,
         model_source=getattr(model, "source", None),
-        run={"set": chosen},
+        run={"detokenizer": facts, "set": chosen},
     )
 
 
@@ -82,13 +88,14 @@ def evaluate_video_reconstruction(
     seed: int = 0,
     max_clips_per_video: int | None = None,
     fit: Fit = "crop",
+    detokenizer: str | None = None,
     sampler: SamplerConfig | None = None,
     batch_size: int = 8,
     on_progress: Progress | None = None,
 ) -> ReconstructionResult:
     """Measure reconstruction on the clips of all videos in a folder, in the model's own frame size.
 
-    All clips are held in memory, twice: 6 MB a clip of 256 x 256 pixels.
+    All clips are held in memory, before and after: 6 MB a clip of 256 x 256 pixels.
 
     Args:
         model: tokenizer and de-tokenizer.
@@ -96,6 +103,7 @@ def evaluate_video_reconstruction(
         seed: from which noise clips are decoded.
         max_clips_per_video: takes the first so many of each; None takes all.
         fit: how the picture is made square, see `divot.video.SquareFit`.
+        detokenizer: name of the de-tokenizer; None takes the one for reconstruction.
         sampler: settings; None takes those of the model.
         batch_size: clips encoded at once.
         on_progress: called after each clip.
@@ -103,16 +111,11 @@ def evaluate_video_reconstruction(
     Raises:
         ValueError: if a number is out of range.
         DataError: if there is no such folder, or not one clip in it can be read.
+        CheckpointError: if there is no such de-tokenizer, or it is for frames of another size than the tokenizer.
     """
-    detokenizer = model.detokenizer("reconstruct")
-    size_px = detokenizer.config.frame_size
-    found = video_clips(
-        videos_dir,
-        size_px=size_px,
-        seen_size_px=model.tokenizer.config.vit.image_size,
-        fit=fit,
-        max_clips_per_video=max_clips_per_video,
-    )
+    chosen_model, facts = _chosen(model, detokenizer)
+    size_px = chosen_model.config.frame_size
+    found = video_clips(videos_dir, size_px=size_px, fit=fit, max_clips_per_video=max_clips_per_video)
     chosen = {
         "source": "videos",
         "folder": str(videos_dir),
@@ -124,15 +127,26 @@ def evaluate_video_reconstruction(
     }
     return evaluate_reconstruction(
         model.tokenizer,
-        detokenizer,
+        chosen_model,
         found.clips,
         seed=seed,
         sampler=sampler,
         batch_size=batch_size,
         on_progress=on_progress,
         model_source=getattr(model, "source", None),
-        run={"set": chosen, "rejected": found.rejected},
+        run={"detokenizer": facts, "set": chosen, "rejected": found.rejected},
     )
+
+
+def _chosen(model: Model, name: str | None) -> tuple[Any, dict[str, Any]]:
+    """The de-tokenizer, and the task, name and hash that tell which it was."""
+    folder = getattr(model, "folder", None)
+    if folder is not None and name is None:
+        name = folder.detokenizer_name(TASK)
+    detokenizer = model.detokenizer(TASK, name)
+    shared_frame_size(getattr(model, "source", "model"), model.tokenizer.config, detokenizer.config)
+    digest = None if folder is None else folder.detokenizer_hash(name)
+    return detokenizer, {"task": TASK, "name": name, "detokenizer_hash": digest}
 
 
 @torch.no_grad()
@@ -236,7 +250,7 @@ def _encode(
     """Tokens [1, N, D] and seconds of each clip."""
 
     def seen(batch: Sequence[NamedClip]) -> Tensor:
-        frames = torch.stack([_seen_frames(clip, tokenizer.config.vit.image_size) for clip in batch])
+        frames = torch.stack([from_uint8(clip.frames[list(SEEN_FRAMES)]) for clip in batch])
         return frames.to(tokenizer.device, tokenizer.dtype)
 
     # Once before the clock runs: the first call sets things up.
@@ -251,13 +265,6 @@ def _encode(
         tokens += tokens_BND.split(1)
         seconds += [passed_s / len(batch)] * len(batch)
     return tokens, seconds
-
-
-def _seen_frames(clip: NamedClip, size_px: int) -> Tensor:
-    """What the tokenizer gets, [5, 3, V, V], made as `Divot.encode` makes it of a file, or else of frames."""
-    if clip.seen is not None:
-        return from_uint8(clip.seen)
-    return square_frames(clip.frames[list(SEEN_FRAMES)], size_px)
 
 
 def _decode(

@@ -6,30 +6,20 @@ import hashlib
 import os
 import platform
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-_PACKAGES = ("divot-video", "torch", "numpy", "diffusers", "transformers", "torchmetrics", "av")
+from divot.config.versions import versions
+
+__all__ = ["hardware", "now", "versions", "weights_sha256"]
 
 
 def now() -> str:
     """Date and time, UTC, ISO 8601 to the second."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def versions() -> dict[str, str | None]:
-    """Versions of Python and of the packages that have a say in a measure; None for one not installed."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = None
-    return found
 
 
 def hardware(device: torch.device) -> dict[str, Any]:

@@ -25,19 +25,41 @@ def sinusoid(values: Tensor, width: int, max_period: float = 10000.0) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
-def grid_positions(sizes: tuple[int, ...], width: int) -> Tensor:
-    """Sine-cosine positions of every cell of a grid, each axis in its own share of the width.
+def grid_positions(sizes: tuple[int, ...], width: int, points: Tensor | None = None) -> Tensor:
+    """Sine-cosine positions in a grid, each axis in its own share of the width.
+
+    The wavelengths of an axis run from 2 cells to twice its length, so neighbours differ and no two places are alike;
+    an axis of one cell has none.
 
     Args:
         sizes: cells along each axis, such as (frames, rows, columns).
-        width: at least twice the number of axes.
+        width: at least twice the number of axes; what they cannot share evenly is zero.
+        points: places [N, axes] in cells, fractions allowed; None takes every cell, the last axis running fastest.
 
     Returns:
-        float32 [cells, width], the last axis of the grid running fastest. Wavelengths reach 100 cells; what the axes
-        cannot share evenly is zero.
+        float32 [N, width].
     """
-    share = width // len(sizes) // 2 * 2
-    axes = torch.meshgrid(*(torch.arange(size) for size in sizes), indexing="ij")
-    parts = [sinusoid(axis.flatten(), share, max_period=100.0 / (2 * math.pi)) for axis in axes]
+    half = width // len(sizes) // 2
+    if points is None:
+        points = torch.cartesian_prod(*(torch.arange(size) for size in sizes)).view(-1, len(sizes))
+    parts = []
+    for axis, size in enumerate(sizes):
+        steps = torch.arange(half, dtype=torch.float32) / max(1, half - 1)
+        angles = points[:, axis, None].float() * math.pi * size**-steps
+        parts.append(torch.cat([angles.cos(), angles.sin()], dim=-1) * (size > 1))
     positions = torch.cat(parts, dim=-1)
     return torch.nn.functional.pad(positions, (0, width - positions.shape[-1]))
+
+
+def spread_points(count: int, sizes: tuple[int, int, int]) -> Tensor:
+    """Middles of `count` equal boxes that fill a grid of (frames, rows, columns): [count, 3], in cells.
+
+    As many boxes along rows as along columns, and about as many along frames; where the number does not divide, the
+    last ones are at the middle of the grid.
+    """
+    side = max(1, round(count ** (1 / 3)))
+    counts = (max(1, count // side**2), side, side)
+    axes = [(torch.arange(n) + 0.5) * size / n - 0.5 for n, size in zip(counts, sizes, strict=True)]
+    points = torch.cartesian_prod(*axes)[:count]
+    middle = torch.tensor([[(size - 1) / 2 for size in sizes]])
+    return torch.cat([points, middle.expand(count - len(points), 3)])

@@ -8,8 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from divot.layers.attention import attend
-from divot.layers.embeddings import grid_positions
+from divot.layers.attention import attend, start_alike
 
 
 class PerceiverAttention(nn.Module):
@@ -24,10 +23,9 @@ class PerceiverAttention(nn.Module):
         self.query = nn.Linear(width, inner, bias=False)
         self.key_value = nn.Linear(width, 2 * inner, bias=False)
         self.out = nn.Linear(inner, width, bias=False)
-        if not self.query.weight.is_meta:
-            # Keys begin as the queries do, so that at first a latent reads what is like itself, such as its own place.
-            with torch.no_grad():
-                self.key_value.weight[:inner] = self.query.weight
+        start_alike(self.query.weight, self.key_value.weight)
+        # A latent's own key would match it best of all: the input has to speak louder.
+        nn.init.constant_(self.norm_input.weight, 2.0)
 
     def forward(self, x_BMD: Tensor, latents_BND: Tensor) -> Tensor:
         """Input [B, M, D] and latents [B, N, D] to [B, N, D]."""
@@ -66,7 +64,9 @@ class PerceiverResampler(nn.Module):
         head_width: width of one head; heads times head width need not equal `width`.
         num_queries: number of tokens out.
         output_width: width of the tokens out.
-        num_inputs: number of tokens in, if each has a learned position of its own added; None for no positions.
+        places_ND: where the latents begin, [num_queries, width]; None begins with random ones.
+        input_places_MD: where the tokens in are, [M, width]: each gets a learned position that begins there, and only
+            M tokens can be read; None gives them no positions.
 
     Source: Flamingo's resampler as Divot uses it (arXiv 2412.04432, appendix A.1).
     """
@@ -80,20 +80,22 @@ class PerceiverResampler(nn.Module):
         head_width: int,
         num_queries: int,
         output_width: int,
-        num_inputs: int | None = None,
+        places_ND: Tensor | None = None,
+        input_places_MD: Tensor | None = None,
     ) -> None:
         super().__init__()
-        self.latents = nn.Parameter(torch.randn(num_queries, width) / width**0.5)
-        self.input_positions: nn.Parameter | None = None
-        if num_inputs is not None:
-            self.input_positions = nn.Parameter(grid_positions((num_inputs,), width))
-            # Query n begins by reading about the n-th share of the inputs.
-            shares = torch.arange(num_queries) * num_inputs // num_queries
-            self.latents = nn.Parameter(grid_positions((num_inputs,), width)[shares])
+        if places_ND is None:
+            places_ND = torch.randn(num_queries, width) / width**0.5
+        self.latents = nn.Parameter(places_ND.clone())
+        self.input_positions = None if input_places_MD is None else nn.Parameter(input_places_MD.clone())
         self.proj_in = nn.Linear(input_width, width)
         self.layers = nn.ModuleList(PerceiverLayer(width, num_heads, head_width) for _ in range(depth))
         self.proj_out = nn.Linear(width, output_width)
         self.norm_out = nn.LayerNorm(output_width)
+        for layer in (self.proj_in, self.proj_out):
+            # Places pass unchanged where they can.
+            if layer.in_features == layer.out_features and not layer.weight.is_meta:
+                nn.init.eye_(layer.weight)
 
     def forward(self, x_BMD: Tensor) -> Tensor:
         """[B, M, input_width] to [B, num_queries, output_width]."""

@@ -1,7 +1,7 @@
 """Whole journeys, the Python API: file to tokens, tokens to frames, and both.
 
 load.py          words to device and type; options that contradict each other are refused here
-clips.py         a video file or frames -> clips, in the sizes that the two models take
+clips.py         a video file or frames -> clips, as the models take them
 divot.py         Divot: encode, decode, reconstruct with one model
 fidelity.py      PSNR and SSIM of a reconstruction
 reconstruct.py   a reconstruction to files: video, side by side, contact sheet

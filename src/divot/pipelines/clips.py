@@ -1,68 +1,74 @@
-"""A video file, or frames in memory, to clips in the sizes that models take."""
+"""A video file, or frames in memory, to clips as the models take them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 
+from divot.config.errors import RecipeError
 from divot.video import (
+    CLIP_DURATION_S,
     CLIP_FRAMES,
     CLIP_RATE_FPS,
+    SEEN_FRAMES,
     Clip,
     Fit,
+    SquareFit,
     VideoReader,
     consecutive_clips,
+    from_uint8,
     iterate_clips,
+    official_comprehension_indices,
+    official_reconstruction_indices,
     square_frames,
 )
 
 Source = str | Path | np.ndarray
 """A video file, or frames uint8 [T, H, W, 3] at 8 a second."""
+Sampling = Literal["consecutive", "official-comprehension", "official-reconstruction"]
+"""Which clips of a video are read: one after another, or as the official evaluation does (of understanding: up to 20
+spread over the video; of reconstruction: the first)."""
 
 
-def count_clips(source: Source) -> int:
+def count_clips(source: Source, sampling: Sampling = "consecutive") -> int:
     """Number of clips in a video.
 
     Raises:
+        RecipeError: if there is no such sampling.
         VideoReadError: if the file cannot be read.
     """
     if isinstance(source, np.ndarray):
-        duration_s = len(source) / CLIP_RATE_FPS
+        num_frames, rate_fps, duration_s = len(source), float(CLIP_RATE_FPS), len(source) / CLIP_RATE_FPS
     else:
         with VideoReader(source) as reader:
-            duration_s = reader.duration_s
-    return sum(1 for _ in consecutive_clips(duration_s))
+            num_frames, rate_fps, duration_s = reader.num_frames, reader.rate_fps, reader.duration_s
+    if sampling == "consecutive":
+        return sum(1 for _ in consecutive_clips(duration_s))
+    return len(_official_places(num_frames, rate_fps, sampling))
 
 
-def clips_in_sizes(
-    source: Source, sizes_px: tuple[int, ...], fit: Fit = "crop", skip: int = 0
-) -> Iterator[tuple[Clip, list[torch.Tensor]]]:
-    """The clips of a video, each in several sizes.
+def whole_clips(
+    source: Source, size_px: int, fit: Fit = "crop", skip: int = 0
+) -> Iterator[tuple[Clip, torch.Tensor]]:
+    """The consecutive clips of a video, all 16 frames of each.
 
     Args:
         source: a video file, or frames uint8 [T, H, W, 3] at 8 a second.
-        sizes_px: sides wanted; a file is decoded once a different size.
+        size_px: side S of the frames.
         fit: how frames are made square.
         skip: clips to leave out at the start.
 
     Yields:
-        The clip's place, and for each size float32 [16, 3, S, S] in [-1, 1].
+        The clip's place, and float32 [16, 3, S, S] in [-1, 1].
 
     Raises:
         ValueError: if an array is not uint8 [T, H, W, 3].
         VideoReadError: if the file cannot be read, or not further.
     """
-    different = sorted(set(sizes_px))
-    streams = [_clips(source, size, fit, skip) for size in different]
-    for together in zip(*streams, strict=True):
-        frames = {size: tensor for size, (_, tensor) in zip(different, together, strict=True)}
-        yield together[0][0], [frames[size] for size in sizes_px]
-
-
-def _clips(source: Source, size_px: int, fit: Fit, skip: int) -> Iterator[tuple[Clip, torch.Tensor]]:
     if not isinstance(source, np.ndarray):
         yield from iterate_clips(source, size_px=size_px, fit=fit, skip=skip)
         return
@@ -70,6 +76,52 @@ def _clips(source: Source, size_px: int, fit: Fit, skip: int) -> Iterator[tuple[
         first = clip.index * CLIP_FRAMES
         moments = np.minimum(np.arange(first, first + CLIP_FRAMES), len(source) - 1)
         yield clip, square_frames(source[moments], size_px, fit)
+
+
+def seen_clips(
+    source: Source,
+    size_px: int,
+    fit: Fit = "crop",
+    skip: int = 0,
+    sampling: Sampling = "consecutive",
+) -> Iterator[tuple[Clip, torch.Tensor]]:
+    """The clips of a video, of each the frames that the tokenizer sees; arguments and errors as `whole_clips`.
+
+    Yields:
+        The clip's place, and float32 [5, 3, S, S] in [-1, 1].
+
+    Raises:
+        RecipeError: if there is no such sampling.
+    """
+    if sampling == "consecutive":
+        for clip, frames in whole_clips(source, size_px, fit, skip):
+            yield clip, frames[list(SEEN_FRAMES)]
+    elif isinstance(source, np.ndarray):
+        for clip, indices in _official_places(len(source), CLIP_RATE_FPS, sampling)[skip:]:
+            yield clip, square_frames(source[list(indices)], size_px, fit)
+    else:
+        square = SquareFit(size_px, fit)
+        with VideoReader(source) as reader:
+            for clip, indices in _official_places(reader.num_frames, reader.rate_fps, sampling)[skip:]:
+                yield clip, from_uint8(reader.frames_at(indices, square))
+
+
+def _official_places(
+    num_frames: int, rate_fps: float, sampling: Sampling
+) -> list[tuple[Clip, tuple[int, ...]]]:
+    """Each clip of an official sampling with the 5 frames that are read."""
+    if sampling == "official-comprehension":
+        rows = official_comprehension_indices(num_frames, rate_fps)
+    elif sampling == "official-reconstruction":
+        rows = [official_reconstruction_indices(num_frames, rate_fps)]
+    else:
+        known = "consecutive, official-comprehension or official-reconstruction"
+        raise RecipeError("sampling", f"{sampling!r} is not known", f"Give {known}")
+    lengths_s = [min(CLIP_DURATION_S, (num_frames - row[0]) / rate_fps) for row in rows]
+    return [
+        (Clip(index, row[0] / rate_fps, length_s), row)
+        for index, (row, length_s) in enumerate(zip(rows, lengths_s, strict=True))
+    ]
 
 
 def true_frames(clips: list[Clip]) -> np.ndarray:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from divot.config.errors import DataError
+from divot.config.files import refuse_overwriting
 from divot.data.tokens import TokenStore, is_token_store, read_token_file
 from divot.pipelines.divot import Divot, Progress
 from divot.pipelines.load import resolve_sampler
@@ -55,7 +56,10 @@ def find_tokens(source: str | Path, video: str | None = None) -> FoundTokens:
             )
             raise DataError(path, f"holds {len(names)} videos", remedy)
         chosen = store.video(names[0] if video is None else video)
-        return FoundTokens(store.read(chosen.name), chosen.clips, store.manifest.tokenizer_hash, chosen.name)
+        # Clips of an official sampling may be squeezed in time: all their frames are wanted.
+        is_consecutive = store.manifest.settings.get("sampling", "consecutive") == "consecutive"
+        clips = chosen.clips if is_consecutive else None
+        return FoundTokens(store.read(chosen.name), clips, store.manifest.tokenizer_hash, chosen.name)
     if video is not None:
         raise DataError(path, "is no token store, so --video means nothing", "Leave --video out")
     found = read_token_file(path)
@@ -95,9 +99,11 @@ def decode_tokens(
 
     Raises:
         CheckpointError: if there is no such de-tokenizer.
-        DataError: if the tokens are of another tokenizer or shape.
+        DataError: if the tokens are of another tokenizer or shape, or are in the very file to be written.
         RecipeError: if a setting is out of range.
     """
+    if source is not None:
+        refuse_overwriting(source, [out])
     ours = divot.folder.tokenizer_hash
     if found.tokenizer_hash is not None and found.tokenizer_hash != ours:
         raise DataError(
@@ -133,7 +139,7 @@ def decode_tokens(
         out,
         "decode",
         divot,
-        detokenizer=describe_detokenizer(name, "decode", sampler),
+        detokenizer=describe_detokenizer(divot, name, "decode", sampler),
         seed=seed,
         input=None if source is None else str(source),
         video=found.video,

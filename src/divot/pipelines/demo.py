@@ -14,11 +14,12 @@ from PIL import Image
 
 import divot.weights
 from divot import world
-from divot.config.files import written_whole
+from divot.config.files import refuse_overwriting, written_whole
 from divot.pipelines.clips import Source, count_clips
 from divot.pipelines.divot import Divot, Progress, Reconstruction
 from divot.pipelines.page import Section, write_page
-from divot.pipelines.reconstruct import joined, measures, write_reconstruction
+from divot.pipelines.reconstruct import check_outputs, joined, measures, write_reconstruction
+from divot.pipelines.sidecar import describe_detokenizer, write_sidecar
 from divot.video import CLIP_DURATION_S, CLIP_FRAMES, CLIP_RATE_FPS, write_video
 
 SAMPLE = Path(divot.weights.__file__).parent / "samples" / "bbb_looking_up.mp4"
@@ -41,11 +42,13 @@ class DemoSummary:
         page: the page to open.
         examples: title, files and numbers of each video.
         seconds: of all reconstructions.
+        record: what stands beside the page.
     """
 
     page: Path
     examples: list[dict[str, Any]]
     seconds: float
+    record: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,15 @@ def run_demo(
         on_progress: called as the work goes on.
 
     Raises:
+        DataError: if the video is one of the files to be written.
         VideoReadError: if the video cannot be read.
     """
     out = Path(out)
     examples = _examples(divot, video, seed, num_world_clips)
+    if video is not None:
+        for example in examples:
+            check_outputs(video, _video_file(out, example))
+            refuse_overwriting(video, _pictures(out, example))
     counts = [min(MAX_CLIPS, count_clips(example.source)) for example in examples]
     sections, records, done = [], [], 0
     for example, count in zip(examples, counts, strict=True):
@@ -92,7 +100,16 @@ def run_demo(
     page = out / "index.html"
     seconds = sum(record["seconds"] for record in records)
     write_page(page, sections, _facts(divot, result, seed, seconds))
-    return DemoSummary(page, records, seconds)
+    record = write_sidecar(
+        page,
+        "demo",
+        divot,
+        detokenizer=describe_detokenizer(divot, result.detokenizer, "reconstruct", result.sampler),
+        seed=seed,
+        examples=records,
+        seconds=round(seconds, 2),
+    )
+    return DemoSummary(page, records, seconds, record)
 
 
 def token_picture(tokens: torch.Tensor) -> np.ndarray:
@@ -127,12 +144,22 @@ def _examples(divot: Divot, video: str | Path | None, seed: int, num_world_clips
     return examples
 
 
+def _video_file(out: Path, example: _Example) -> Path:
+    stem = re.sub(r"[^a-z0-9]+", "_", Path(example.title).stem.lower()).strip("_") or "video"
+    return out / f"{stem}.mp4"
+
+
+def _pictures(out: Path, example: _Example) -> tuple[Path, Path]:
+    """Both videos side by side, moving, and the tokens."""
+    stem = _video_file(out, example).stem
+    return out / f"{stem}_side_by_side.webp", out / f"{stem}_tokens.png"
+
+
 def _write_example(
     divot: Divot, out: Path, example: _Example, result: Reconstruction, seed: int
 ) -> tuple[Section, dict[str, Any]]:
-    stem = re.sub(r"[^a-z0-9]+", "_", Path(example.title).stem.lower()).strip("_") or "video"
-    record = write_reconstruction(result, out / f"{stem}.mp4", divot, example.source, seed, note=example.note)
-    moving, heat = out / f"{stem}_side_by_side.webp", out / f"{stem}_tokens.png"
+    path, (moving, heat) = _video_file(out, example), _pictures(out, example)
+    record = write_reconstruction(result, path, divot, example.source, seed, note=example.note)
     write_video(moving, joined(result), CLIP_RATE_FPS)
     with written_whole(heat) as beside:
         Image.fromarray(token_picture(result.tokens)).save(beside)

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from divot.config.models import DetokenizerConfig, SamplerConfig, TokenizerConfig
 from divot.detokenizer import VideoDetokenizer
-from divot.pipelines.clips import Source, clips_in_sizes, count_clips, true_frames
+from divot.pipelines.clips import Sampling, Source, count_clips, seen_clips, true_frames, whole_clips
 from divot.pipelines.fidelity import psnr, ssim
-from divot.pipelines.load import resolve_device, resolve_dtype, resolve_sampler
+from divot.pipelines.load import resolve_device, resolve_dtype, resolve_sampler, shared_frame_size
 from divot.tokenizer import VideoTokenizer
 from divot.video import CLIP_FRAMES, SEEN_FRAMES, Clip, Fit, from_uint8, to_uint8
 from divot.weights.store import ModelFolder
@@ -130,6 +130,8 @@ class Divot:
     def encode_clip(self, frames: np.ndarray | Tensor) -> Tensor:
         """One clip to tokens.
 
+        `encode` gives it squares of the tokenizer's `frame_size`; frames of another size are stretched.
+
         Args:
             frames: uint8 [F, H, W, 3], or float [F, 3, H, W] in [-1, 1]; 16 frames, of which the tokenizer
                 sees its 5, or those 5.
@@ -149,7 +151,12 @@ class Divot:
 
     @torch.no_grad()
     def iterate_tokens(
-        self, source: Source, fit: Fit = "crop", skip: int = 0, batch_size: int = 1
+        self,
+        source: Source,
+        fit: Fit = "crop",
+        skip: int = 0,
+        batch_size: int = 1,
+        sampling: Sampling = "consecutive",
     ) -> Iterator[tuple[Clip, Tensor]]:
         """Tokens of a video of any length, clip by clip, in constant memory.
 
@@ -158,31 +165,41 @@ class Divot:
             fit: how frames are made square.
             skip: clips to leave out at the start.
             batch_size: clips that go through the tokenizer at once.
+            sampling: which clips are read, see `divot.pipelines.clips.Sampling`.
 
         Yields:
             The clip's place in the video, and its tokens [N, D] on the CPU.
 
         Raises:
+            RecipeError: if there is no such sampling.
             VideoReadError: if the file cannot be read, or not further.
         """
         waiting: list[tuple[Clip, Tensor]] = []
-        size_px = self.tokenizer_config.vit.image_size
-        for clip, (frames,) in clips_in_sizes(source, (size_px,), fit, skip):
-            waiting.append((clip, frames[list(SEEN_FRAMES)]))
-            # Batches end at the same clips wherever reading began: so do the numbers, to the last bit.
+        # Batches are the same wherever reading began, and so are the numbers, to the last bit.
+        first = skip - skip % batch_size
+        for clip, frames in seen_clips(source, self.tokenizer_config.frame_size, fit, first, sampling):
+            waiting.append((clip, frames))
             if (clip.index + 1) % batch_size == 0:
-                yield from self._tokens_of(waiting)
+                yield from self._tokens_of(waiting, skip)
                 waiting = []
-        yield from self._tokens_of(waiting)
+        yield from self._tokens_of(waiting, skip)
 
-    def _tokens_of(self, waiting: list[tuple[Clip, Tensor]]) -> Iterator[tuple[Clip, Tensor]]:
+    def _tokens_of(self, waiting: list[tuple[Clip, Tensor]], skip: int) -> Iterator[tuple[Clip, Tensor]]:
         if waiting:
             frames = torch.stack([frames for _, frames in waiting]).to(self.device, self.dtype)
-            yield from zip([clip for clip, _ in waiting], self.tokenizer(frames).cpu(), strict=True)
+            rows = zip([clip for clip, _ in waiting], self.tokenizer(frames).cpu(), strict=True)
+            yield from ((clip, tokens) for clip, tokens in rows if clip.index >= skip)
 
-    def encode(self, source: Source, fit: Fit = "crop", batch_size: int = 1) -> Tensor:
+    def encode(
+        self,
+        source: Source,
+        fit: Fit = "crop",
+        batch_size: int = 1,
+        sampling: Sampling = "consecutive",
+    ) -> Tensor:
         """A video to tokens [K, N, D], a row for every clip of two seconds; see `iterate_tokens`."""
-        return torch.stack([tokens for _, tokens in self.iterate_tokens(source, fit, batch_size=batch_size)])
+        rows = self.iterate_tokens(source, fit, batch_size=batch_size, sampling=sampling)
+        return torch.stack([tokens for _, tokens in rows])
 
     def decode(
         self,
@@ -275,7 +292,8 @@ class Divot:
             on_progress: called as the work goes on.
 
         Raises:
-            CheckpointError: if there is no such de-tokenizer.
+            CheckpointError: if there is no such de-tokenizer, or it is for frames of another size than the
+                tokenizer.
             RecipeError: if a setting is out of range.
             VideoReadError: if the file cannot be read.
         """
@@ -284,14 +302,14 @@ class Divot:
         total = count_clips(source) if max_clips is None else min(max_clips, count_clips(source))
         model = self.detokenizer(name=name)
         settings = resolve_sampler(model.config, steps, guidance, solver, eta)
-        sizes = (self.tokenizer_config.vit.image_size, model.config.frame_size)
+        size_px = shared_frame_size(self.source, self.tokenizer_config, model.config)
         clips, tokens, frames, original = [], [], [], []
-        for clip, (for_tokenizer, shown) in clips_in_sizes(source, sizes, fit):
+        for clip, clip_frames in whole_clips(source, size_px, fit):
             if clip.index == total:
                 break
             clips.append(clip)
-            tokens.append(self.encode_clip(for_tokenizer))
-            original.append(to_uint8(shown))
+            tokens.append(self.encode_clip(clip_frames))
+            original.append(to_uint8(clip_frames))
             on_step = _step(on_progress, clip.index, total, settings.num_steps)
             frames.append(self._decode_clip(model, tokens[-1], seed + clip.index, settings, on_step))
             if on_progress is not None:

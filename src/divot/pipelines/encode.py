@@ -10,7 +10,7 @@ from pathlib import Path
 from divot.config.errors import DataError, VideoReadError
 from divot.data.token_writer import TokenStoreWriter, VideoEntry
 from divot.data.tokens import Manifest
-from divot.pipelines.clips import count_clips
+from divot.pipelines.clips import Sampling, count_clips
 from divot.pipelines.divot import Divot, Progress
 from divot.video import Fit
 
@@ -42,6 +42,7 @@ def encode_videos(
     batch_size: int = 1,
     on_progress: Progress | None = None,
     on_failure: Callable[[str, str], None] | None = None,
+    sampling: Sampling = "consecutive",
 ) -> EncodeSummary:
     """Encode videos into a token store, in constant memory.
 
@@ -56,6 +57,7 @@ def encode_videos(
         batch_size: clips that go through the tokenizer at once.
         on_progress: called as the work goes on.
         on_failure: called with the name of a video that is left out, and why.
+        sampling: which clips are read, see `divot.pipelines.clips.Sampling`.
 
     Raises:
         DataError: if the store is of another model or other options, or is no store.
@@ -71,7 +73,7 @@ def encode_videos(
         dtype=str(divot.dtype).removeprefix("torch."),
         num_tokens=config.num_tokens,
         token_width=config.token_width,
-        settings={"fit": fit},
+        settings={"fit": fit, "sampling": sampling},
     )
     summary = EncodeSummary()
     work = _Work([_size_bytes(path) for path in videos], summary, on_progress)
@@ -83,7 +85,7 @@ def encode_videos(
                 if entry is None:
                     summary.skipped.append(Path(path).as_posix())
                 else:
-                    _encode_video(divot, path, entry, fit, batch_size, work)
+                    _encode_video(divot, path, entry, fit, batch_size, sampling, work)
                     summary.encoded.append(entry.name)
             except (VideoReadError, DataError) as error:
                 if entry is not None:
@@ -97,10 +99,16 @@ def encode_videos(
 
 
 def _encode_video(
-    divot: Divot, path: str | Path, entry: VideoEntry, fit: Fit, batch_size: int, work: _Work
+    divot: Divot,
+    path: str | Path,
+    entry: VideoEntry,
+    fit: Fit,
+    batch_size: int,
+    sampling: Sampling,
+    work: _Work,
 ) -> None:
-    total = count_clips(path)
-    for clip, tokens in divot.iterate_tokens(path, fit, skip=entry.num_done, batch_size=batch_size):
+    total = count_clips(path, sampling)
+    for clip, tokens in divot.iterate_tokens(path, fit, entry.num_done, batch_size, sampling):
         entry.add(clip, tokens)
         work.clip_done((clip.index + 1) / total)
     entry.finish()

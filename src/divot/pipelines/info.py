@@ -9,13 +9,13 @@ from typing import Any
 
 import divot.weights
 from divot.config.presets import PRESET_NAMES, preset
-from divot.pipelines.sidecar import package_versions
+from divot.config.versions import versions
 
 
 def describe_installation() -> dict[str, Any]:
     """Versions, devices, presets and bundled weights, as one mapping."""
     return {
-        "versions": package_versions(),
+        "versions": versions(),
         "devices": _devices(),
         "cores": os.cpu_count(),
         "presets": {name: _preset(name) for name in PRESET_NAMES},

@@ -6,8 +6,8 @@ import dataclasses
 
 import torch
 
-from divot.config.errors import RecipeError
-from divot.config.models import DetokenizerConfig, SamplerConfig
+from divot.config.errors import CheckpointError, RecipeError
+from divot.config.models import DetokenizerConfig, SamplerConfig, TokenizerConfig
 from divot.detokenizer.sampler import SOLVERS
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -51,6 +51,22 @@ def resolve_dtype(name: str | torch.dtype = "float32") -> torch.dtype:
     return DTYPES[name]
 
 
+def shared_frame_size(source: str, tokenizer: TokenizerConfig, detokenizer: DetokenizerConfig) -> int:
+    """Pixels along each side of the frames that go into the tokenizer and come out of the de-tokenizer.
+
+    Raises:
+        CheckpointError: if the two differ.
+    """
+    if tokenizer.frame_size != detokenizer.frame_size:
+        raise CheckpointError(
+            source,
+            f"has a tokenizer for frames of {tokenizer.frame_size} pixels and a de-tokenizer for "
+            f"{detokenizer.frame_size}",
+            "Put together parts that were trained together (frame_size in their config.json)",
+        )
+    return tokenizer.frame_size
+
+
 def resolve_sampler(
     config: DetokenizerConfig,
     steps: int | None = None,
@@ -60,8 +76,11 @@ def resolve_sampler(
 ) -> SamplerConfig:
     """The model's sampler settings with changes; None keeps the model's.
 
+    Another solver than ddim knows neither eta nor the spacing `uniform`: it takes 0 and `trailing` in place of
+    the model's.
+
     Raises:
-        RecipeError: if a value is out of range.
+        RecipeError: if a value is out of range, or eta is given to a solver that does not know it.
     """
     limit = config.schedule.num_timesteps
     if steps is not None and not 1 <= steps <= limit:
@@ -74,7 +93,10 @@ def resolve_sampler(
         raise RecipeError("eta", f"{eta} is out of range", "Give 0 (no noise) to 1")
     wanted = {"num_steps": steps, "guidance_scale": guidance, "solver": solver, "eta": eta}
     settings = dataclasses.replace(config.sampler, **{k: v for k, v in wanted.items() if v is not None})  # type: ignore[arg-type]
-    if settings.solver != "ddim" and settings.spacing == "uniform":
-        # Only our own loop knows the official spacing.
-        settings = dataclasses.replace(settings, spacing="trailing")
-    return settings
+    if settings.solver == "ddim":
+        return settings
+    if eta is not None:
+        cause = f"{eta} means nothing to the solver {settings.solver}"
+        raise RecipeError("eta", cause, "Leave it out, or take the solver ddim")
+    spacing = "trailing" if settings.spacing == "uniform" else settings.spacing
+    return dataclasses.replace(settings, eta=0.0, spacing=spacing)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from divot.config.files import refuse_overwriting
 from divot.pipelines.clips import Source
 from divot.pipelines.divot import Divot, Reconstruction
 from divot.pipelines.sidecar import describe_detokenizer, write_sidecar
@@ -17,6 +18,26 @@ LABELS = ("original", "reconstruction")
 _SHOWN_PX = 256
 # A sheet of a long video shows its first clips.
 _MAX_SHEET_CLIPS = 8
+
+
+def output_files(out: str | Path) -> dict[str, Path]:
+    """What `write_reconstruction` writes beside its record: the video, side by side with the original, a sheet."""
+    out = Path(out)
+    return {
+        "video": out,
+        "side_by_side": out.with_name(f"{out.stem}_side_by_side{out.suffix}"),
+        "sheet": out.with_name(f"{out.stem}_sheet.png"),
+    }
+
+
+def check_outputs(source: Source, out: str | Path) -> None:
+    """Stop before the work begins if one of its files would take the place of the video itself.
+
+    Raises:
+        DataError: if so.
+    """
+    if not isinstance(source, np.ndarray):
+        refuse_overwriting(source, output_files(out).values())
 
 
 def write_reconstruction(
@@ -36,24 +57,22 @@ def write_reconstruction(
         The record.
 
     Raises:
+        DataError: if one of the files would take the place of the video itself.
         ValueError: if the suffix of `out` is another.
     """
-    out = Path(out)
-    both, sheet = (
-        out.with_name(f"{out.stem}_side_by_side{out.suffix}"),
-        out.with_name(f"{out.stem}_sheet.png"),
-    )
-    write_video(out, result.frames, CLIP_RATE_FPS)
-    write_video(both, joined(result), CLIP_RATE_FPS)
-    write_sheet(result, sheet)
+    check_outputs(source, out)
+    files = output_files(out)
+    write_video(files["video"], result.frames, CLIP_RATE_FPS)
+    write_video(files["side_by_side"], joined(result), CLIP_RATE_FPS)
+    write_sheet(result, files["sheet"])
     return write_sidecar(
         out,
         "reconstruct",
         divot,
-        detokenizer=describe_detokenizer(result.detokenizer, "reconstruct", result.sampler),
+        detokenizer=describe_detokenizer(divot, result.detokenizer, "reconstruct", result.sampler),
         seed=seed,
         input="frames" if isinstance(source, np.ndarray) else str(source),
-        files={"video": str(out), "side_by_side": str(both), "sheet": str(sheet)},
+        files={kind: str(path) for kind, path in files.items()},
         **measures(result),
         **facts,
     )

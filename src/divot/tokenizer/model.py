@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from divot.config.models import TokenizerConfig
 from divot.layers.component import Component
+from divot.layers.embeddings import grid_positions, spread_points
 from divot.layers.resampler import PerceiverResampler
 from divot.tokenizer.spatiotemporal import SpatioTemporalTransformer
 from divot.tokenizer.temporal import TemporalTransformer, pool_patches
@@ -44,6 +45,7 @@ class VideoTokenizer(Component):
             config.pool_size,
             config.num_frames,
         )
+        grid = (config.num_frames, config.pool_size, config.pool_size)
         self.resampler = PerceiverResampler(
             config.hidden_width,
             config.hidden_width,
@@ -52,24 +54,8 @@ class VideoTokenizer(Component):
             config.resampler_head_width,
             config.num_tokens,
             config.token_width,
+            places_ND=grid_positions(grid, config.hidden_width, spread_points(config.num_tokens, grid)),
         )
-        self._spread_latents()
-
-    @torch.no_grad()
-    def _spread_latents(self) -> None:
-        # The resampler's latents begin as places in the clip (time, row, column), as the transformer's positions.
-        side = round(self.config.num_tokens ** (1 / 3))
-        frames, pool = self.config.num_frames, self.config.pool_size
-        cells = torch.cartesian_prod(
-            torch.arange(self.config.num_tokens // side**2), *[torch.arange(side)] * 2
-        )
-        if self.resampler.latents.is_meta:
-            return
-        times = cells[:, 0] * (frames - 1) // max(1, int(cells[-1, 0]))
-        places = (cells[:, 1:] * 2 + 1) * pool // (2 * side)
-        positions = self.spatiotemporal.temporal_positions[times]
-        positions = positions + self.spatiotemporal.spatial_positions[places[:, 0] * pool + places[:, 1]]
-        self.resampler.latents[: len(cells)] = positions / positions.std()
 
     def forward(self, frames_BFCHW: Tensor) -> Tensor:
         """Seen frames to tokens.

@@ -19,8 +19,8 @@ class SpatioTemporalTransformer(nn.Module):
 
     def __init__(self, width: int, depth: int, num_heads: int, pool_size: int, num_frames: int) -> None:
         super().__init__()
-        self.spatial_positions = nn.Parameter(grid_positions((pool_size, pool_size), width) * 0.3)
-        self.temporal_positions = nn.Parameter(grid_positions((num_frames,), width) * 0.3)
+        self.spatial_positions = nn.Parameter(grid_positions((1, pool_size, pool_size), width))
+        self.temporal_positions = nn.Parameter(grid_positions((num_frames, 1, 1), width))
         self.blocks = nn.ModuleList(TransformerBlock(width, num_heads, nn.GELU(), 1e-6) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
 

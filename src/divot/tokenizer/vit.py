@@ -20,7 +20,7 @@ UNUSED_PARTS = ("post_layernorm", "pooler", "head", "embeddings.mask_token")
 
 
 def _blur_kernel(factor: float) -> Tensor:
-    """Gaussian taps that go before a reduction by `factor` along one axis (kornia's anti-aliasing, which the official code uses)."""
+    """Gaussian taps that go before a reduction by `factor` along one axis, as in kornia."""
     sigma = max((factor - 1.0) / 2.0, 0.001)
     # As wide as four sigma, at least 3 taps, odd.
     size = int(max(4.0 * sigma, 3))

@@ -7,22 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from divot.config.errors import CheckpointError
-from divot.config.files import write_json, written_whole
+from divot.config.files import written_whole
 from divot.config.models import UNetConfig, ViTConfig
 from divot.config.presets import preset
 from divot.detokenizer.unet import VideoUNet
 from divot.detokenizer.vae import build_autoencoder
-from divot.layers.component import CONFIG_FILE, WEIGHTS_FILE
 from divot.tokenizer.vit import FrameEncoder
 from divot.weights import official_sizes as sizes
 from divot.weights.latent_names import autoencoder_names, unet_names
 from divot.weights.names import Entry, to_ours, under
 from divot.weights.official_names import SCHEDULE_BUFFERS, open_clip_names
-from divot.weights.report import REPORT_FILE, ConversionReport, FileReport, refuse_unfitting
+from divot.weights.report import ConversionReport, FileReport, refuse_unfitting
+from divot.weights.start_folder import refuse_used_folder, write_part
 from divot.weights.tensor_files import TensorFile, read_tensors
 
 UNET, VAE, TOWER = "model.diffusion_model.", "first_stage_model.", "embedder.model.visual."
@@ -63,8 +62,7 @@ def convert_dynamicrafter(checkpoint: str | Path, out: str | Path) -> Conversion
         CheckpointError: if the file is unsafe, damaged or does not fit. Nothing is written then.
     """
     out = Path(out)
-    if out.exists() and not (out.is_dir() and ((out / REPORT_FILE).is_file() or not any(out.iterdir()))):
-        raise CheckpointError(out, "exists", "Give a new or an empty folder to write to")
+    refuse_used_folder(out)
     file = read_tensors(checkpoint)
     parts = {prefix: _part(file, prefix) for prefix in (UNET, VAE, TOWER)}
     report = ConversionReport(str(checkpoint), str(out))
@@ -77,27 +75,19 @@ def convert_dynamicrafter(checkpoint: str | Path, out: str | Path) -> Conversion
     if parts[TOWER]:
         tower = _tower(file.path, parts[TOWER], about)
     else:
-        report.notes.append("the file has no CLIP image tower: start it from CLIP-ViT-H-14 itself")
+        report.notes.append("the file has no CLIP image tower: `divot convert clip` takes CLIP-ViT-H-14's")
     _account_for_rest(file, about)
     about.used = len(file.tensors) - len(about.kept) - len(about.unexpected)
     if unet_settings == preset("paper").detokenizer.unet:
         report.preset = "paper"
     with written_whole(out) as beside:
         beside.mkdir()
-        _write(beside / "unet", "VideoUNet", unet_settings, unet_state)
+        write_part(beside / "unet", "VideoUNet", unet_settings, unet_state)
         vae.save_pretrained(beside / "vae")
         if tower is not None:
-            _write(beside / "vit", "FrameEncoder", *tower)
+            write_part(beside / "vit", "FrameEncoder", *tower)
         report.write(beside)
     return report
-
-
-def _write(folder: Path, component: str, config: Any, state: dict[str, Tensor]) -> None:
-    folder.mkdir()
-    write_json(folder / CONFIG_FILE, {"component": component, **dataclasses.asdict(config)})
-    # Cloned one by one: parts of one tensor would share its memory.
-    tensors = {name: tensor.contiguous().clone() for name, tensor in state.items()}
-    save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
 
 
 def _part(file: TensorFile, prefix: str) -> dict[str, Tensor]:

@@ -44,7 +44,6 @@ SIGNS = (
     ("CLIP, transformers naming", "vision_model.embeddings.class_embedding"),
     ("CLIP image tower, transformers naming", "embeddings.class_embedding"),
     ("autoencoder, diffusers naming", "encoder.down_blocks.0.resnets.0.conv1.weight"),
-    ("golden", "output/y_ctx125"),
 )
 """Kind of a file, and a tensor that only it has."""
 COMPONENTS: dict[str, type] = {"VideoTokenizer": TokenizerConfig, "VideoDetokenizer": DetokenizerConfig}
@@ -140,13 +139,10 @@ def _inspect_folder(folder: Path) -> Inspection:
     if inner.is_dir() or (folder / "Divot_tokenizer.bin").is_file():
         files = _weights(inner if inner.is_dir() else folder, "Divot_*.bin")
         return Inspection(str(folder), "official release", [_part(path) for path in files])
-    if (folder / "meta.json").is_file():
-        # Recorded indices come without tensors.
-        files = sorted(folder.glob(f"*{SAFETENSORS}"))
-        return Inspection(str(folder), "golden", [_part(path) for path in files])
-    if (folder / "conversion.json").is_file() and (folder / "unet").is_dir():
+    if (folder / "conversion.json").is_file():
         parts = [_part(path) for path in _weights(folder, f"*/*{SAFETENSORS}")]
-        return Inspection(str(folder), "parts of DynamiCrafter", parts)
+        kind = "parts of DynamiCrafter" if (folder / "unet").is_dir() else "image tower of CLIP"
+        return Inspection(str(folder), kind, parts)
     parts = [_part(path) for path in _weights(folder, "*")]
     kinds = {part.kind for part in parts}
     return Inspection(str(folder), kinds.pop() if len(kinds) == 1 else "folder of weights", parts)
@@ -170,8 +166,6 @@ def _model_notes(folder: Path) -> list[str]:
 def _part(path: Path) -> Part:
     tensors = _shapes(path)
     kind = next((kind for kind, name in SIGNS if name in tensors), "tensors")
-    if any(name.startswith("output/") for name in tensors):
-        kind = "golden"
     groups: dict[str, Group] = {}
     for name, tensor in tensors.items():
         group = groups.setdefault(name.split(".", 1)[0] if "." in name else "", Group())
@@ -228,9 +222,13 @@ def _preset(path: Path, kind: str, tensors: Mapping[str, Tensor]) -> str | None:
         if isinstance(config, TokenizerConfig) and config == sizes.tokenizer:
             return name
         if isinstance(config, DetokenizerConfig):
-            # How it is sampled is no matter of size.
+            # How it is sampled is no matter of size, nor is the factor that its autoencoder's training found.
+            factor = config.autoencoder.scaling_factor
             wanted = dataclasses.replace(
-                sizes.detokenizer, sampler=config.sampler, official_quirks=config.official_quirks
+                sizes.detokenizer,
+                autoencoder=dataclasses.replace(sizes.detokenizer.autoencoder, scaling_factor=factor),
+                sampler=config.sampler,
+                official_quirks=config.official_quirks,
             )
             if config == wanted:
                 return name

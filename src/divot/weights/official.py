@@ -11,13 +11,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from divot.config.files import write_json, written_whole
-from divot.config.models import DetokenizerConfig, ModelConfig, TokenizerConfig, ViTConfig
+from divot.config.models import DetokenizerConfig, ModelConfig, TokenizerConfig
 from divot.config.presets import preset
 from divot.detokenizer import VideoDetokenizer
 from divot.detokenizer.schedule import NoiseSchedule
 from divot.tokenizer import VideoTokenizer
-from divot.tokenizer.vit import FrameEncoder
 from divot.weights import official_sizes as sizes
+from divot.weights.clip_tower import clip_tower
 from divot.weights.names import to_ours, to_theirs, under
 from divot.weights.official_export import EXTRA_JSON, EXTRA_TENSORS, convert_to_official
 from divot.weights.official_files import ReleasedFiles, find_clip, find_released
@@ -30,7 +30,6 @@ from divot.weights.official_names import (
     detokenizer_names,
     open_clip_names,
     tokenizer_names,
-    transformers_clip_names,
 )
 from divot.weights.official_schedule import schedule_buffers
 from divot.weights.report import ConversionReport, FileReport, refuse_unfitting
@@ -105,7 +104,9 @@ class _Conversion:
         shapes = sizes.Shapes(file.path, file.tensors)
         if not has_vit:
             clip_file = read_tensors(find_clip(files.folder, clip))
-            vit, tower = self._clip_tower(clip_file)
+            vit, backbone, about = clip_tower(clip_file, base.vit, has_known_sizes=self._config is not None)
+            self.report.files.append(about)
+            tower = {f"vit.{name}": tensor for name, tensor in backbone.items()}
             entries = under(open_clip_names(vit), TOKENIZER_VIT, "vit.backbone")
             self._official |= to_theirs(entries, tower).tensors
             note = f"{file.path.name} has no image tower: taken from {clip_file.path.name}"
@@ -168,24 +169,6 @@ class _Conversion:
         refuse_unfitting(self.report.source, [], renamed.misshapen)
         state = {k: v.float() for k, v in (self._state | renamed.tensors).items()}
         return _filled(_unfilled(VideoTokenizer, self._settings)[0], state).null_tokens()[0]
-
-    def _clip_tower(self, file: TensorFile) -> tuple[ViTConfig, dict[str, Tensor]]:
-        """Configuration of a separate CLIP's image tower, and its tensors under our names."""
-        is_open_clip = any(name.startswith("visual.") for name in file.tensors)
-        part = "visual." if is_open_clip else "vision_model."
-        tower = {k.removeprefix(part): v for k, v in file.tensors.items() if k.startswith(part)}
-        vit = self._base.tokenizer.vit
-        if self._config is None:
-            vit = sizes.vit_config(sizes.Shapes(file.path, tower), is_open_clip, vit)
-        entries = open_clip_names(vit) if is_open_clip else transformers_clip_names(vit)
-        backbone, _ = _unfilled(FrameEncoder, vit)
-        renamed = to_ours(entries, tower, {k: v.shape for k, v in backbone.backbone.state_dict().items()})
-        refuse_unfitting(file.path, renamed.missing, renamed.misshapen)
-        # The text tower, the projection behind the image tower, the numbers of the positions.
-        rest = [name for name in file.tensors if not name.startswith(part)]
-        rest += [part + name for name in renamed.unexpected]
-        self.report.files.append(FileReport(file.path.name, len(file.tensors) - len(rest), rest))
-        return vit, {f"vit.backbone.{name}": tensor for name, tensor in renamed.tensors.items()}
 
 
 def _unfilled(kind: Any, config: Any) -> tuple[Any, dict[str, torch.Size]]:

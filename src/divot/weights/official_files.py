@@ -65,21 +65,30 @@ def find_clip(folder: Path, clip: str | Path | None = None) -> Path:
     Raises:
         CheckpointError: if there is none.
     """
-    if clip is not None and Path(clip).is_file():
-        return Path(clip)
     if clip is not None:
-        root = Path(clip) if Path(clip).is_dir() else fetched(str(clip), ["open_clip_*", "*.safetensors"])
-        places = [root]
-    else:
-        near = [folder, folder.parent]
-        places = [*near, *(path for place in near for path in sorted(place.iterdir()) if "CLIP" in path.name)]
-    for place in places:
+        return clip_file(clip)
+    near = [folder, folder.parent]
+    inside = [path for root in near for path in sorted(root.iterdir()) if "CLIP" in path.name]
+    for place in (*near, *inside):
         for name in CLIP_FILES:
             if (place / name).is_file():
                 return place / name
-    if clip is not None:
-        raise CheckpointError(clip, f"has none of {', '.join(CLIP_FILES)}", "Give CLIP-ViT-H-14's weights")
-    return find_clip(folder, CLIP_HUB_ID)
+    return clip_file(CLIP_HUB_ID)
+
+
+def clip_file(clip: str | Path) -> Path:
+    """CLIP's weights: a weight file, or that of a folder or hub id; from the hub only this one file is fetched.
+
+    Raises:
+        CheckpointError: if there is none.
+    """
+    if Path(clip).is_file():
+        return Path(clip)
+    for name in CLIP_FILES:
+        path = (Path(clip) if Path(clip).is_dir() else fetched(str(clip), [name])) / name
+        if path.is_file():
+            return path
+    raise CheckpointError(clip, f"has none of {', '.join(CLIP_FILES)}", "Give CLIP-ViT-H-14's weights")
 
 
 def fetched(hub_id: str, patterns: list[str]) -> Path:
@@ -94,7 +103,7 @@ def fetched(hub_id: str, patterns: list[str]) -> Path:
         return Path(huggingface_hub.snapshot_download(hub_id, allow_patterns=patterns))
     except Exception as error:
         # The hub raises many kinds (offline, not found, gated, a bad id); for the user they are one.
-        reason = str(error).splitlines()[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
             hub_id,
             f"is no folder here and could not be fetched from the hub ({reason})",

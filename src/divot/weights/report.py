@@ -8,6 +8,7 @@ from typing import Any
 
 from divot.config.errors import CheckpointError
 from divot.config.files import write_json
+from divot.config.versions import versions
 
 REPORT_FILE = "conversion.json"
 
@@ -23,7 +24,6 @@ class FileReport:
     """Names set aside because no part of our model uses them."""
     copied: int = 0
     """Tensors dropped because they equal the tokenizer's."""
-    missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     """Names nobody knows; set aside with the others."""
 
@@ -42,7 +42,7 @@ class ConversionReport:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return asdict(self)
+        return {**asdict(self), "versions": versions()}
 
     def lines(self) -> list[str]:
         """The report in words, a line a file and a note."""
@@ -52,8 +52,8 @@ class ConversionReport:
                 f"{file.used} tensors used",
                 f"{len(file.kept)} kept aside",
                 f"{file.copied} copies dropped",
+                f"{len(file.unexpected)} unexpected",
             ]
-            parts += [f"{len(file.missing)} missing", f"{len(file.unexpected)} unexpected"]
             lines.append(f"{file.file}: {', '.join(parts)}")
         return lines + self.notes
 

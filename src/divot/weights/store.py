@@ -119,6 +119,7 @@ class ModelFolder:
         self.path = Path(path)
         self.source = str(path if source is None else source)
         self.contents = read_contents(self.path)
+        self._detokenizer_hashes: dict[str, str] = {}
 
     @classmethod
     def open(cls, source: str | Path) -> ModelFolder:
@@ -160,9 +161,7 @@ class ModelFolder:
             CheckpointError: if the model has none of that name or for that task.
         """
         name = self.detokenizer_name(task) if name is None else name
-        if name not in self.contents.detokenizers:
-            raise CheckpointError(self.source, f"has no de-tokenizer {name!r}", self._names())
-        return VideoDetokenizer.from_pretrained(self.path, self.contents.detokenizers[name], dtype)
+        return VideoDetokenizer.from_pretrained(self.path, self._detokenizer_folder(name), dtype)
 
     def detokenizer_name(self, task: str) -> str:
         """Name of the de-tokenizer that a task uses; a model with only one has it for every task it knows.
@@ -181,17 +180,10 @@ class ModelFolder:
             return next(iter(names))
         raise CheckpointError(self.source, f"has no de-tokenizer for the task {task!r}", self._names())
 
-    def language_model_folder(self, name: str) -> Path:
-        """Folder of the language model of that name.
-
-        Raises:
-            CheckpointError: if the model has none of that name.
-        """
-        names = self.contents.language_models
-        if name not in names:
-            known = ", ".join(sorted(names)) or "none"
-            raise CheckpointError(self.source, f"has no language model {name!r}", f"It has: {known}")
-        return self.path / names[name]
+    def _detokenizer_folder(self, name: str) -> str:
+        if name not in self.contents.detokenizers:
+            raise CheckpointError(self.source, f"has no de-tokenizer {name!r}", self._names())
+        return self.contents.detokenizers[name]
 
     def _names(self) -> str:
         return f"De-tokenizers here: {', '.join(sorted(self.contents.detokenizers)) or 'none'}"
@@ -199,12 +191,17 @@ class ModelFolder:
     @cached_property
     def tokenizer_hash(self) -> str:
         """sha256 (hex) over the tokenizer's config.json and weights: tells whose tokens some tokens are."""
-        digest = hashlib.sha256()
-        for name in (CONFIG_FILE, WEIGHTS_FILE):
-            with (self.path / self.contents.tokenizer / name).open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-        return digest.hexdigest()
+        return _component_hash(self.path / self.contents.tokenizer)
+
+    def detokenizer_hash(self, name: str) -> str:
+        """The same of the de-tokenizer of that name.
+
+        Raises:
+            CheckpointError: if the model has none of that name.
+        """
+        if name not in self._detokenizer_hashes:
+            self._detokenizer_hashes[name] = _component_hash(self.path / self._detokenizer_folder(name))
+        return self._detokenizer_hashes[name]
 
     def push_to_hub(self, repo_id: str) -> str:
         """Upload the whole folder to the hub; gives the address of the commit."""
@@ -213,6 +210,15 @@ class ModelFolder:
         api = HfApi()
         api.create_repo(repo_id, exist_ok=True)
         return str(api.upload_folder(repo_id=repo_id, folder_path=str(self.path)))
+
+
+def _component_hash(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        with (folder / name).open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def detokenizer_folder(name: str) -> str:

@@ -95,4 +95,4 @@ def _read_pickle(path: Path) -> Any:
 
 def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if "GLOBAL" in line or "nsupported" in line]
-    return (lines or [str(error).splitlines()[0]])[0][:120]
+    return (lines or str(error).splitlines() or [type(error).__name__])[0][:120]
