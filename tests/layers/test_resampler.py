@@ -35,12 +35,12 @@ PLACES = {"num_queries": 4, "places_ND": grid_positions((4,), 8)}
 
 
 def test_order_of_the_input_matters_with_positions():
-    model, x = resampler(**PLACES, has_input_positions=True), torch.randn(1, 4, 6)
+    model, x = resampler(**PLACES, input_places_MD=PLACES["places_ND"]), torch.randn(1, 4, 6)
     assert (model(x.flip(1)) - model(x)).abs().max() > 1e-3
 
 
 def test_input_positions_are_learned_one_for_each_input():
-    model = resampler(**PLACES, has_input_positions=True)
+    model = resampler(**PLACES, input_places_MD=PLACES["places_ND"])
     assert model.input_positions.shape == (4, 8)
     model(torch.randn(1, 4, 6))[..., 0].sum().backward()
     assert model.input_positions.grad.abs().sum() > 0
@@ -48,7 +48,7 @@ def test_input_positions_are_learned_one_for_each_input():
 
 
 def test_latents_begin_at_the_places_given_and_are_not_shared_with_the_positions():
-    model = resampler(**PLACES, has_input_positions=True)
+    model = resampler(**PLACES, input_places_MD=PLACES["places_ND"])
     assert torch.equal(model.latents, PLACES["places_ND"])
     assert torch.equal(model.input_positions, PLACES["places_ND"])
     with torch.no_grad():

@@ -97,6 +97,8 @@ def test_same_seed_gives_same_frames_and_clips_do_not_depend_on_each_other(divot
     assert np.array_equal(frames, divot.decode(tokens, seed=3))
     assert np.array_equal(frames[16:], divot.decode(tokens[1], seed=4))
     assert not np.array_equal(frames, divot.decode(tokens, seed=5))
+    first = next(divot.iterate_frames(tokens, seed=3))
+    assert np.array_equal(first, frames[:16])
 
 
 def test_reconstruction_is_as_long_as_the_video(divot, video_file):

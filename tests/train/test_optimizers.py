@@ -8,12 +8,12 @@ from torch import nn
 
 from divot.config.training import OptimizerConfig
 from divot.train.muon import Muon, orthogonalised
-from divot.train.optimizers import build_optimizers, learning_rate
+from divot.train.optimizers import build_optimizers, rate_share
 
 
 def test_learning_rate_warms_up_then_falls_to_its_final_share():
-    config = OptimizerConfig(learning_rate=1.0, warmup_steps=10, final_share=0.1)
-    rates = [learning_rate(step, 110, config) for step in range(111)]
+    config = OptimizerConfig(warmup_steps=10, final_share=0.1)
+    rates = [rate_share(step, 110, config) for step in range(111)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[9] == pytest.approx(1.0)
     assert all(a > b for a, b in pairwise(rates[10:]))

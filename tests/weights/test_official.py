@@ -188,6 +188,10 @@ def test_image_tower_alone_becomes_the_start_of_a_tokenizer(naming, tensors, tmp
     assert "torch" in report.as_dict()["versions"]
     assert report.files[0].unexpected == []
     assert inspect_path(tmp_path / "out").kind == "image tower of CLIP"
+    # Only its own kind is replaced.
+    convert_clip(tmp_path / "clip.bin", tmp_path / "out")
+    with pytest.raises(CheckpointError, match="exists"):
+        convert_clip(tmp_path / "clip.bin", tmp_path / "model")
 
 
 def test_of_a_hub_repository_only_one_file_of_clip_is_fetched(tmp_path, monkeypatch):

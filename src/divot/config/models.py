@@ -18,6 +18,7 @@ class ViTConfig:
     num_layers: int = 32
     num_heads: int = 16
     mlp_width: int = 5120
+    """Without effect for types that take a ratio instead, such as `dinov2`: give that in `extra`."""
     activation: str = "gelu"
     num_prefix_tokens: int = 1
     """Class (and register) tokens in front of the patches; they are dropped."""
@@ -136,7 +137,7 @@ class SamplerConfig:
     """`ddim` (our own loop), or `dpm++`, `euler`, `unipc` through diffusers."""
     num_steps: int = 50
     spacing: str = "trailing"
-    """`trailing`, `leading`, or `uniform` (the official code's)."""
+    """`trailing`, `leading`, or `uniform` (the official code's). The times of `leading` are each solver's own."""
     eta: float = 0.0
     guidance_scale: float = 1.0
     guidance_rescale: float = 0.0

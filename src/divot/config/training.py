@@ -30,7 +30,9 @@ class OptimizerConfig:
 
     learning_rate: float = 1e-4
     use_muon: bool = False
-    """Muon for weights of two dimensions; its steps are scaled to AdamW's, so both share the learning rate."""
+    """Muon for matrices and filters."""
+    muon_learning_rate: float = 5e-4
+    """Muon's steps are scaled to the size of AdamW's; it bears, and wants, a few times the rate."""
     betas: tuple[float, ...] = (0.9, 0.98)
     weight_decay: float = 0.0
     warmup_steps: int = 500

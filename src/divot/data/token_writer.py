@@ -60,11 +60,11 @@ class TokenStoreWriter:
                 write_json(path, asdict(manifest))
             self.manifest = read_manifest(self.folder)
             _check_agreement(self.folder, self.manifest, manifest)
+            self._remove_leftovers()
+            videos, num_bytes = read_videos(self.folder)
         except BaseException:
             self._lock.close()
             raise
-        self._remove_leftovers()
-        videos, num_bytes = read_videos(self.folder)
         self._videos = {video.name: video for video in videos}
         self._lines = _opened_to_append(self.folder / VIDEOS_FILE)
         # A line that a killed process left half written goes.

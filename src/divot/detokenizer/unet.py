@@ -118,12 +118,10 @@ class VideoUNet(nn.Module):
             if not isinstance(stage, UNetStage) or self.conv_in.weight.is_meta:
                 continue
             skip = stage.resblock.skip
-            if isinstance(skip, nn.Conv2d):
+            if isinstance(skip, nn.Conv2d) and skip.in_channels == 2 * skip.out_channels:
                 # Two inputs of equal width, of the level below and of the encoder: their mean.
-                width = skip.out_channels
-                skip.weight.copy_(
-                    torch.eye(width).repeat(1, skip.in_channels // width)[..., None, None] / 2**0.5
-                )
+                halves = torch.eye(skip.out_channels).repeat(1, 2) / 2**0.5
+                skip.weight.copy_(halves[..., None, None])
             if stage.spatial is not None:
                 nn.init.eye_(stage.spatial.proj_in.weight)
                 cross = stage.spatial.block.attention2

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from typing_extensions import Self
 
-from divot.config.errors import CheckpointError
+from divot.config.errors import CheckpointError, RecipeError
 from divot.config.files import write_json, written_whole
 from divot.config.merge import from_mapping
 
@@ -77,7 +77,10 @@ class Component(nn.Module):
             raise CheckpointError(
                 folder, f"does not hold a {cls.__name__}", "See `divot inspect` for what it is"
             )
-        config: Any = from_mapping(cls.config_class, settings, folder / CONFIG_FILE)
+        try:
+            config: Any = from_mapping(cls.config_class, settings, folder / CONFIG_FILE)
+        except RecipeError as error:
+            raise CheckpointError(error.source, error.cause, error.remedy) from error
         state = read_weights(folder / WEIGHTS_FILE)
         # Built without memory, then given the loaded tensors: a full-size model is never in memory twice.
         with torch.device("meta"):

@@ -33,7 +33,7 @@ def grid_positions(sizes: tuple[int, ...], width: int, points: Tensor | None = N
 
     Args:
         sizes: cells along each axis, such as (frames, rows, columns).
-        width: at least twice the number of axes; what they cannot share evenly is zero.
+        width: at least four times the number of axes; what they cannot share evenly is zero.
         points: places [N, axes] in cells, fractions allowed; None takes every cell, the last axis running fastest.
 
     Returns:

@@ -123,7 +123,7 @@ def decode_tokens(
         )
     if not bool(torch.isfinite(found.tokens).all()):
         raise DataError(source or "tokens", "hold numbers that are not finite", "Encode the video again")
-    frames = divot.decode(
+    parts = divot.iterate_frames(
         found.tokens,
         seed,
         steps,
@@ -134,7 +134,7 @@ def decode_tokens(
         clips=found.clips,
         on_progress=on_progress,
     )
-    write_video(out, frames, CLIP_RATE_FPS)
+    num_frames = write_video(out, parts, CLIP_RATE_FPS)
     return write_sidecar(
         out,
         "decode",
@@ -144,6 +144,6 @@ def decode_tokens(
         input=None if source is None else str(source),
         video=found.video,
         clips=len(found.tokens),
-        frames=len(frames),
+        frames=num_frames,
         rate_fps=CLIP_RATE_FPS,
     )

@@ -214,7 +214,26 @@ class Divot:
         clips: Sequence[Clip] | None = None,
         on_progress: Progress | None = None,
     ) -> np.ndarray:
-        """Tokens to frames.
+        """Tokens to frames, uint8 [T, S, S, 3] at 8 a second; arguments and errors as `iterate_frames`."""
+        parts = self.iterate_frames(
+            tokens, seed, steps, guidance, solver, eta, task, detokenizer, clips, on_progress
+        )
+        return np.concatenate(list(parts))
+
+    def iterate_frames(
+        self,
+        tokens: Tensor,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        solver: str | None = None,
+        eta: float | None = None,
+        task: str = "decode",
+        detokenizer: str | None = None,
+        clips: Sequence[Clip] | None = None,
+        on_progress: Progress | None = None,
+    ) -> Iterator[np.ndarray]:
+        """Tokens to frames, clip by clip, in constant memory.
 
         Args:
             tokens: [K, N, D] or [N, D].
@@ -228,8 +247,8 @@ class Divot:
             clips: the clips' places in their video; the frames past the end of a partial one are left out.
             on_progress: called as the work goes on.
 
-        Returns:
-            uint8 [T, S, S, 3] at 8 frames a second; T is 16 a clip where nothing is left out.
+        Yields:
+            Of each clip uint8 [T, S, S, 3] at 8 frames a second; T is 16 where nothing is left out.
 
         Raises:
             CheckpointError: if there is no such de-tokenizer.
@@ -240,14 +259,12 @@ class Divot:
         settings = resolve_sampler(model.config, steps, guidance, solver, eta)
         tokens = tokens if tokens.ndim == 3 else tokens[None]
         _check_tokens(tokens, model.config)
-        parts = []
         for index, row in enumerate(tokens):
             on_step = _step(on_progress, index, len(tokens), settings.num_steps)
-            parts.append(self._decode_clip(model, row, seed + index, settings, on_step))
+            frames = self._decode_clip(model, row, seed + index, settings, on_step)
+            yield frames if clips is None else frames[true_frames([clips[index]])]
             if on_progress is not None:
                 on_progress((index + 1) / len(tokens), index + 1)
-        frames = np.concatenate(parts)
-        return frames if clips is None else frames[true_frames(list(clips))]
 
     def _decode_clip(
         self,

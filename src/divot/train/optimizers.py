@@ -29,15 +29,18 @@ def build_optimizers(module: nn.Module, config: OptimizerConfig) -> list[torch.o
         )
     ]
     if matrices:
-        optimizers.append(Muon(matrices, lr=config.learning_rate, weight_decay=config.weight_decay))
+        optimizers.append(Muon(matrices, lr=config.muon_learning_rate, weight_decay=config.weight_decay))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["highest_lr"] = group["lr"]
     return optimizers
 
 
-def learning_rate(step: int, num_steps: int, config: OptimizerConfig) -> float:
-    """The rate of step `step` (from 0): linear warm-up, then half a cosine down to `final_share` of the highest."""
+def rate_share(step: int, num_steps: int, config: OptimizerConfig) -> float:
+    """Share of the highest learning rate at step `step` (from 0): linear warm-up, then half a cosine to `final_share`."""
     warmup = min(config.warmup_steps, num_steps)
     if step < warmup:
-        return config.learning_rate * (step + 1) / warmup
+        return (step + 1) / warmup
     progress = (step - warmup) / max(1, num_steps - warmup)
     cosine = 0.5 + 0.5 * math.cos(math.pi * min(progress, 1.0))
-    return config.learning_rate * (config.final_share + (1 - config.final_share) * cosine)
+    return config.final_share + (1 - config.final_share) * cosine

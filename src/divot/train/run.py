@@ -29,7 +29,7 @@ from divot.config.errors import CheckpointError, RecipeError
 from divot.config.files import written_whole
 from divot.config.training import TrainConfig
 from divot.data.clips import ClipDataset, to_batch
-from divot.train.optimizers import build_optimizers, learning_rate
+from divot.train.optimizers import build_optimizers, rate_share
 from divot.train.stage import Stage, build_stage
 from divot.train.state import TrainState, checkpoints, load_checkpoint, save_checkpoint
 
@@ -100,10 +100,10 @@ def train(
     with stop:
         for clips in _batches(config, stage, state, run, accelerator):
             prepared.train()
-            rate = learning_rate(state.step, config.num_steps, config.optimizer)
+            share = rate_share(state.step, config.num_steps, config.optimizer)
             for optimizer in optimizers:
                 for group in optimizer.param_groups:
-                    group["lr"] = rate
+                    group["lr"] = share * group["highest_lr"]
             # All chance of a step comes from its number: a run that goes on repeats what an unbroken one does.
             seeds = np.random.SeedSequence([config.seed, state.step, accelerator.process_index])
             of_dropout, of_noise = (int(n) for n in seeds.generate_state(2))
@@ -146,7 +146,7 @@ def train(
                 means = {f"{name}_mean": sum(values) / len(values) for name, values in since_log.items()}
                 told = Progress(state.step, config.num_steps, mean_loss, seen_since / (now - since), means)
                 seen_since, since, since_log = 0, now, {}
-                monitor.log(told, rate, state)
+                monitor.log(told, share * config.optimizer.learning_rate, state)
                 if on_progress is not None:
                     on_progress(told)
             if state.step % config.sample_every == 0 and is_sound and accelerator.is_main_process:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +16,28 @@ SUFFIXES = (".mp4", ".gif", ".webp")
 
 
 def write_video(
-    path: str | Path, frames: np.ndarray, rate_fps: float, *, crf: int = 18, quality: int = 85, scale: int = 1
-) -> None:
+    path: str | Path,
+    frames: np.ndarray | Iterable[np.ndarray],
+    rate_fps: float,
+    *,
+    crf: int = 18,
+    quality: int = 85,
+    scale: int = 1,
+) -> int:
     """Write frames as mp4 (h264, yuv420p), gif or webp, by the name's suffix.
 
     Args:
         path: where to; its folder is made if need be.
-        frames: uint8 [T, H, W, 3].
+        frames: uint8 [T, H, W, 3], or the parts of a video one after another, each such an array: of an mp4 no more
+            than one of them is in memory.
         rate_fps: frames a second. A gif holds hundredths of a second: its frames differ by one, their sum is
             right.
         crf: for mp4, 0 (lossless but for the colours) to 51 (worst).
         quality: for webp, 0 to 100.
         scale: whole factor by which small pictures are enlarged, pixels staying sharp.
+
+    Returns:
+        Number of frames.
 
     Raises:
         ValueError: if the suffix is another, the frames have another shape or a number is out of range.
@@ -38,12 +50,15 @@ def write_video(
         raise ValueError(f"rate_fps: got {rate_fps}, wanted more than 0 and at most 1000")
     if not 0 <= crf <= 51:
         raise ValueError(f"crf: got {crf}, wanted 0 to 51")
-    frames = enlarged(frames, scale)
+    if isinstance(frames, np.ndarray):
+        # Looked at before a folder is made.
+        frames = [enlarged(frames, scale)]
+        scale = 1
+    parts = _of_one_size(enlarged(part, scale) for part in frames)
     with written_whole(path) as beside:
         if suffix == ".mp4":
-            _write_mp4(beside, frames, rate_fps, crf)
-        else:
-            _write_pictures(beside, frames, rate_fps, quality)
+            return _write_mp4(beside, parts, rate_fps, crf)
+        return _write_pictures(beside, np.concatenate(list(parts)), rate_fps, quality)
 
 
 def enlarged(frames: np.ndarray, scale: int) -> np.ndarray:
@@ -59,26 +74,41 @@ def enlarged(frames: np.ndarray, scale: int) -> np.ndarray:
     return frames if scale == 1 else frames.repeat(scale, axis=1).repeat(scale, axis=2)
 
 
-def _write_mp4(path: Path, frames: np.ndarray, rate_fps: float, crf: int) -> None:
+def _of_one_size(parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The parts, one or more, as they come."""
+    size: tuple[int, ...] | None = None
+    for part in parts:
+        size = size or part.shape[1:]
+        if part.shape[1:] != size:
+            raise ValueError(f"frames: got a part of {list(part.shape[1:])}, wanted {list(size)}")
+        yield part
+    if size is None:
+        raise ValueError("frames: got none, wanted one or more")
+
+
+def _write_mp4(path: Path, parts: Iterator[np.ndarray], rate_fps: float, crf: int) -> int:
     import av
     import av.video
 
-    # Colours are stored for 2 x 2 pixels: an odd side gets its last row or column twice.
-    height, width = frames.shape[1:3]
-    frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    first = next(parts)
+    height, width = first.shape[1:3]
+    num_frames = 0
     with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
         stream = container.add_stream("libx264", rate=Fraction(rate_fps).limit_denominator(1001))
         assert isinstance(stream, av.VideoStream)
-        stream.height, stream.width = frames.shape[1:3]
+        # Colours are stored for 2 x 2 pixels: an odd side gets its last row or column twice.
+        stream.height, stream.width = height + height % 2, width + width % 2
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": str(crf), "preset": "medium"}
-        for frame in frames:
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-            container.mux(stream.encode(picture))
+        for frame in chain.from_iterable(chain([first], parts)):
+            even = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
+            num_frames += 1
         container.mux(stream.encode())
+    return num_frames
 
 
-def _write_pictures(path: Path, frames: np.ndarray, rate_fps: float, quality: int) -> None:
+def _write_pictures(path: Path, frames: np.ndarray, rate_fps: float, quality: int) -> int:
     step_ms = 10 if path.suffix.lower() == ".gif" else 1
     # Rounding the moments, not the durations, keeps the whole as long as it should be.
     moments = np.round(np.arange(len(frames) + 1) * 1000 / rate_fps / step_ms).astype(int) * step_ms
@@ -86,3 +116,4 @@ def _write_pictures(path: Path, frames: np.ndarray, rate_fps: float, quality: in
     first, *rest = (Image.fromarray(frame) for frame in frames)
     # Pillow's gif writer does not look at `quality`.
     first.save(path, save_all=True, append_images=rest, duration=durations, loop=0, quality=quality)
+    return len(frames)

@@ -68,7 +68,7 @@ def convert_clip(source: str | Path, out: str | Path) -> ConversionReport:
         CheckpointError: if the file is missing, unsafe, damaged or does not fit. Nothing is written then.
     """
     out = Path(out)
-    refuse_used_folder(out)
+    refuse_used_folder(out, ("vit",))
     config, state, about = clip_tower(read_tensors(clip_file(source)), preset("paper").tokenizer.vit)
     report = ConversionReport(str(source), str(out), files=[about])
     if config == preset("paper").tokenizer.vit:

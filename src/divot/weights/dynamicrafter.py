@@ -62,7 +62,7 @@ def convert_dynamicrafter(checkpoint: str | Path, out: str | Path) -> Conversion
         CheckpointError: if the file is unsafe, damaged or does not fit. Nothing is written then.
     """
     out = Path(out)
-    refuse_used_folder(out)
+    refuse_used_folder(out, ("unet", "vae", "vit"))
     file = read_tensors(checkpoint)
     parts = {prefix: _part(file, prefix) for prefix in (UNET, VAE, TOWER)}
     report = ConversionReport(str(checkpoint), str(out))

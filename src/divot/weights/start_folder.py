@@ -15,13 +15,15 @@ from divot.layers.component import CONFIG_FILE, WEIGHTS_FILE
 from divot.weights.report import REPORT_FILE
 
 
-def refuse_used_folder(out: Path) -> None:
-    """Stop before something else than an earlier conversion is replaced.
+def refuse_used_folder(out: Path, parts: tuple[str, ...]) -> None:
+    """Stop before something else than an earlier conversion to these parts is replaced.
 
     Raises:
         CheckpointError: if `out` is a file, or a folder with other things in it.
     """
-    if out.exists() and not (out.is_dir() and ((out / REPORT_FILE).is_file() or not any(out.iterdir()))):
+    if not out.exists():
+        return
+    if not out.is_dir() or {path.name for path in out.iterdir()} - {REPORT_FILE, *parts}:
         raise CheckpointError(out, "exists", "Give a new or an empty folder to write to")
 
 
