@@ -114,8 +114,12 @@ class VideoUNet(nn.Module):
     @torch.no_grad()
     def _start_from_places(self) -> None:
         """Let positions reach every cross-attention unchanged, and match those of the context there."""
+        if self.conv_in.weight.is_meta:
+            return
+        # Quiet noise: what is asked for at a position depends on the position first.
+        self.conv_in.weight.mul_(0.25)
         for stage in (*self.encoder, self.middle, *self.decoder):
-            if not isinstance(stage, UNetStage) or self.conv_in.weight.is_meta:
+            if not isinstance(stage, UNetStage):
                 continue
             skip = stage.resblock.skip
             if isinstance(skip, nn.Conv2d) and skip.in_channels == 2 * skip.out_channels:
@@ -124,6 +128,7 @@ class VideoUNet(nn.Module):
                 skip.weight.copy_(halves[..., None, None])
             if stage.spatial is not None:
                 nn.init.eye_(stage.spatial.proj_in.weight)
+                nn.init.eye_(stage.spatial.proj_out.weight)
                 cross = stage.spatial.block.attention2
                 if cross.key.weight.shape == cross.query.weight.shape:
                     start_alike(cross.query.weight, cross.key.weight)
