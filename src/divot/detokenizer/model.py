@@ -113,7 +113,7 @@ class VideoDetokenizer(Component):
         generators = [torch.Generator().manual_seed(seed + index) for index in range(batch)]
         side = config.frame_size // config.autoencoder.downsampling
         shape = (config.unet.in_channels, config.num_frames, side, side)
-        context = self.projector(tokens_BND.to(device, self.dtype))
+        tokens_BND = tokens_BND.to(device, self.dtype)
         null = None
         if settings.guidance_scale != 1.0:
             null = self.projector(self.null_tokens[None].to(device, self.dtype))
@@ -124,7 +124,7 @@ class VideoDetokenizer(Component):
             # Latents stay float32 between the steps, whatever type the weights have.
             noise = torch.randn(1, *shape, generator=generator).to(device)
             predictor = guided(
-                self._predictor(context[index : index + 1], stride),
+                self._predictor(self.projector(tokens_BND[index : index + 1]), stride),
                 self._predictor(null, stride),
                 settings.guidance_scale,
                 settings.guidance_rescale,

@@ -37,7 +37,7 @@ def build_optimizers(module: nn.Module, config: OptimizerConfig) -> list[torch.o
 
 
 def rate_share(step: int, num_steps: int, config: OptimizerConfig) -> float:
-    """Share of the highest learning rate at step `step` (from 0): linear warm-up, then half a cosine to `final_share`."""
+    """Share of the highest rate at a step (from 0): linear warm-up, then half a cosine down to `final_share`."""
     warmup = min(config.warmup_steps, num_steps)
     if step < warmup:
         return (step + 1) / warmup
