@@ -118,7 +118,8 @@ class SpatialTransformer(nn.Module):
         self.block = AttentionBlock(
             channels, heads, head_width, cross(channels, heads, head_width, context_width)
         )
-        self.proj_out = zeroed(nn.Linear(channels, channels))
+        self.proj_out = nn.Linear(channels, channels)
+        zeroed(self.proj_out)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """[B * F, C, H, W] to the same shape."""
