@@ -9,6 +9,7 @@ The folders, in the order in which the data goes:
     layers/       blocks that several models are built of
     tokenizer/    clips -> tokens
     detokenizer/  tokens -> diffusion -> frames
+    lm/           text + tokens -> text | tokens
     weights/      names of parameters on disk; the bundled weights
     data/         samples on disk -> batches; the token store
     train/        batches -> weights

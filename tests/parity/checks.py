@@ -12,6 +12,8 @@ from divot.detokenizer.sampler import guided, sample_ddim
 from divot.detokenizer.schedule import NoiseSchedule, zero_terminal_snr
 from divot.detokenizer.unet import VideoUNet
 from divot.detokenizer.vae import build_autoencoder
+from divot.lm.heads import Mixture
+from divot.lm.mask import may_attend, official_block_ids, with_open_rows
 from divot.video.clips import official_comprehension_indices, official_reconstruction_indices
 from divot.weights.latent_names import autoencoder_names, unet_names
 from divot.weights.official_schedule import schedule_buffers
@@ -28,6 +30,7 @@ from parity.rebuild import (
     unet_config,
 )
 
+UNUSED_SAMPLING = "an average over all components; generation, official and ours, takes one a token"
 SPACINGS = {"uniform": "uniform", "uniform_trailing": "trailing"}
 
 
@@ -295,6 +298,44 @@ def check_clips(golden: Golden) -> list[Row]:
     return [Row(golden.name, f"{name} ({len(golden.meta['rows'])} videos)", n) for name, n in wrong.items()]
 
 
+def check_gmm(golden: Golden) -> list[Row]:
+    inputs, outputs, rows = golden.inputs(), golden.outputs(), []
+    for case, sizes in golden.config["cases"].items():
+        plain = Mixture.from_parameters(inputs[f"{case}/params"], sizes["k"])
+        component, noise = inputs[f"{case}/component"], inputs[f"{case}/eps"]
+        for var_scale in golden.config["var_scales"]:
+            mixture = plain.scaled(var_scale)
+            shape = mixture.logits.shape[:2]
+            values = {
+                "means": mixture.means,
+                "variances": mixture.variances,
+                "logits": mixture.logits,
+                "loss": mixture.nll(inputs[f"{case}/targets"]).view(1),
+                "predict": mixture.mean(),
+                "sample": mixture.point(component.view(shape), noise.unflatten(0, shape)),
+            }
+            run = f"{case}/vs{var_scale:g}"
+            rows += [golden.compare(f"{run}/{name}", value) for name, value in values.items()]
+            if (name := f"{run}/sample_weighted") in outputs:
+                rows.append(Row(golden.name, name, reason=UNUSED_SAMPLING))
+    return rows
+
+
+def check_llm_masks(golden: Golden) -> list[Row]:
+    inputs, rows = golden.inputs(), []
+    for name, recorded in golden.outputs().items():
+        case, kind = name.split("/")
+        values = inputs[f"{case}/attention_mask"]
+        num_rows = recorded.shape[1]
+        ours = may_attend(
+            official_block_ids(values, num_rows), values != 0, num_rows, golden.config[case].get("sw")
+        )
+        if kind == "sdpa_may_attend":
+            ours = with_open_rows(ours)
+        rows.append(golden.compare(name, ours))
+    return rows
+
+
 def list_language_model(golden: Golden) -> list[Row]:
     """No comparison: each output by name, with the reason."""
     return [Row(golden.name, name, reason=NO_LANGUAGE_MODEL) for name in golden.outputs()]
@@ -309,5 +350,7 @@ CHECKS: dict[str, Callable[[Golden], list[Row]]] = {
     "detokenizer": check_detokenizer,
     "norm_eps": check_norm_eps,
     "clips": check_clips,
+    "gmm": check_gmm,
+    "llm_masks": check_llm_masks,
     **dict.fromkeys(NOT_BUILT_YET, list_language_model),
 }

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from parity.redraw import WEIGHT, drawn_weights, weights_hash
 
-# Kinds of the language model, which has no code here yet.
-NOT_BUILT_YET = ("gmm", "llm", "llm_masks")
-NO_LANGUAGE_MODEL = "belongs to the language model, not built yet"
+# The language model itself has no code here yet.
+NOT_BUILT_YET = ("llm",)
+NO_LANGUAGE_MODEL = "belongs to the language model itself, not built yet"
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def test_weight_of_no_use_is_refused():
         beyond(golden)
 
 
-@pytest.mark.parametrize("name", ["norm_eps", "schedule"])
+@pytest.mark.parametrize("name", ["gmm", "norm_eps", "schedule"])
 def test_changed_number_is_seen(name):
     golden = Golden.load(COMMITTED / name)
     for key, value in golden.outputs().items():
@@ -99,8 +99,14 @@ def test_weights_that_cannot_be_drawn_again_fail_the_golden(tmp_path):
         Golden.load(tmp_path)
 
 
+def test_changed_mask_is_seen():
+    golden = Golden.load(COMMITTED / "llm_masks")
+    golden.tensors["output/q64_end/eager_may_attend"][0, 3, 3] = False
+    assert [row.output for row in beyond(golden)] == ["q64_end/eager_may_attend"]
+
+
 def test_outputs_without_counterpart_are_listed_with_the_reason():
-    golden = Golden("gmm", {"config": {"var_scales": [], "cases": {}}}, {"output/loss": torch.ones(1)})
+    golden = Golden("llm", {"config": {"mistral": {}}}, {"output/loss": torch.ones(1)})
     rows = CHECKS[golden.kind](golden)
     assert [row.output for row in rows] == ["loss"]
     assert "not compared: belongs to the language model" in rows[0].line()

@@ -1,0 +1,1 @@
+"""Text and tokens to text or tokens: so far the head that writes tokens."""

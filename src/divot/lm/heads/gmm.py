@@ -1,0 +1,143 @@
+"""The Gaussian mixture head: each token's distribution, predicted from the hidden state of its query.
+
+Letters: B batch of clips, N tokens, M mixture components, D width of a token, H width of the hidden states.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+MIN_VARIANCE = 1e-5
+"""Floor under a predicted variance: a component on top of a token would have an infinite density."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A mixture of diagonal Gaussians for each token, in float32.
+
+    Source: Divot (arXiv 2412.04432), section 3.2 and appendix A.2.
+    """
+
+    logits: Tensor
+    """[B, N, M]: weights of the components before the softmax."""
+    means: Tensor
+    """[B, N, M, D]."""
+    variances: Tensor
+    """[B, N, M, D]."""
+
+    @classmethod
+    def from_parameters(cls, parameters: Tensor, num_components: int) -> Mixture:
+        """Split what the head's last layer gives.
+
+        Args:
+            parameters: [B, N, 2 * M * D + M]: means, raw variances, logits, in the order of the released weights.
+            num_components: M.
+
+        Raises:
+            ValueError: if the last axis is not of that form.
+        """
+        size = parameters.shape[-1]
+        width, rest = divmod(size - num_components, 2 * num_components)
+        if rest or width < 1:
+            raise ValueError(
+                f"parameters: got a last axis of {size}, wanted 2 * M * D + M with M = {num_components}"
+            )
+        count = num_components * width
+        means, raw, logits = parameters.float().split([count, count, num_components], dim=-1)
+        variances = F.softplus(raw).clamp(min=MIN_VARIANCE)
+        shape = (num_components, width)
+        return cls(logits, means.unflatten(-1, shape), variances.unflatten(-1, shape))
+
+    def scaled(self, var_scale: float = 1.0, component_temperature: float = 1.0) -> Mixture:
+        """The same mixture, sharper or broader.
+
+        Args:
+            var_scale: factor on the variances, 0 or more; the official generation takes 0.1.
+            component_temperature: above 0; small values leave the heaviest component alone.
+
+        Raises:
+            ValueError: if one is out of range.
+        """
+        if var_scale < 0:
+            raise ValueError(f"var_scale: got {var_scale}, wanted 0 or more")
+        if component_temperature <= 0:
+            raise ValueError(f"component_temperature: got {component_temperature}, wanted more than 0")
+        return replace(
+            self,
+            logits=self.logits / component_temperature,
+            variances=self.variances * var_scale,
+        )
+
+    def nll(self, tokens_BND: Tensor) -> Tensor:
+        """Negative log-likelihood of tokens: nats per dimension, averaged over B and N.
+
+        Raises:
+            ValueError: if the tokens are not of the mixture's shape.
+        """
+        wanted = (*self.means.shape[:2], self.means.shape[-1])
+        if tuple(tokens_BND.shape) != wanted:
+            raise ValueError(f"tokens have shape {tuple(tokens_BND.shape)}, wanted {wanted}")
+        distance = (tokens_BND.float()[:, :, None] - self.means).pow(2) / self.variances
+        log_density = -0.5 * (distance + self.variances.log() + math.log(2 * math.pi)).sum(dim=-1)
+        joint_BNM = self.logits.log_softmax(dim=-1) + log_density
+        return -joint_BNM.logsumexp(dim=-1).mean() / wanted[-1]
+
+    def mean(self) -> Tensor:
+        """Expected tokens [B, N, D]: all components, weighted."""
+        return (self.logits.softmax(dim=-1)[..., None] * self.means).sum(dim=2)
+
+    def top_component(self) -> Tensor:
+        """Mean [B, N, D] of each token's heaviest component."""
+        return _picked(self.means, self.logits.argmax(dim=-1))
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """One draw [B, N, D]: a component for each token by itself, then a point in it.
+
+        Chance is drawn on the CPU, so that a seed gives the same tokens on every device.
+        """
+        weights_BNM = self.logits.softmax(dim=-1).cpu()
+        component_BN = torch.multinomial(weights_BNM.flatten(0, 1), 1, generator=generator)
+        noise_BND = torch.randn(*weights_BNM.shape[:2], self.means.shape[-1], generator=generator)
+        device = self.means.device
+        return self.point(component_BN.view(weights_BNM.shape[:2]).to(device), noise_BND.to(device))
+
+    def point(self, component_BN: Tensor, noise_BND: Tensor) -> Tensor:
+        """The point [B, N, D] that a component and a standard normal draw stand for."""
+        mean, variance = (_picked(x, component_BN) for x in (self.means, self.variances))
+        return mean + variance.sqrt() * noise_BND
+
+
+def _picked(values_BNMD: Tensor, component_BN: Tensor) -> Tensor:
+    index = component_BN[..., None, None].expand(-1, -1, 1, values_BNMD.shape[-1])
+    return values_BNMD.gather(2, index).squeeze(2)
+
+
+class GaussianMixtureHead(nn.Module):
+    """Two fully connected layers from hidden states to the parameters of a mixture.
+
+    Args:
+        hidden_width: H.
+        token_width: D.
+        num_components: M; 16 in the paper.
+
+    Source: Divot (arXiv 2412.04432), appendix A.2.
+    """
+
+    def __init__(self, hidden_width: int, token_width: int, num_components: int = 16) -> None:
+        super().__init__()
+        self.num_components = num_components
+        size = 2 * num_components * token_width + num_components
+        self.layers = nn.Sequential(nn.Linear(hidden_width, size), nn.GELU(), nn.Linear(size, size))
+
+    def forward(self, hidden_BNH: Tensor) -> Mixture:
+        """Hidden states of the queries [B, N, H] to the mixture of each token."""
+        return Mixture.from_parameters(self.layers(hidden_BNH), self.num_components)
+
+    def loss(self, hidden_BNH: Tensor, tokens_BND: Tensor) -> Tensor:
+        """Scalar: negative log-likelihood of the tokens, see `Mixture.nll`."""
+        return self(hidden_BNH).nll(tokens_BND)
