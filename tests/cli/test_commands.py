@@ -7,6 +7,7 @@ import pytest
 
 from divot.cli import journeys, options
 from divot.cli.main import app
+from video.broken import NOTHING_TO_SEE
 
 
 @pytest.fixture
@@ -95,6 +96,17 @@ def test_mistake_is_one_line_on_stderr(run, model_folder, arguments, wanted, tmp
     assert wanted in err
     assert err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.timeout(20, func_only=True)
+@pytest.mark.parametrize("make", NOTHING_TO_SEE, ids=lambda make: make.__name__)
+def test_a_file_that_is_no_video_is_one_error_and_writes_nothing(run, model, make, tmp_path):
+    make(tmp_path / "bad.mp4")
+    code, out, err = run("reconstruct", tmp_path / "bad.mp4", "-o", tmp_path / "out" / "o.mp4", "-q", *model)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {tmp_path / 'bad.mp4'}: ")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def _tiny() -> ModelConfig:
         unet=UNetConfig(
             in_channels=8,
             out_channels=8,
-            patch_size=4,
+            patch_size=2,
             model_channels=96,
             channel_mult=(1, 1),
             num_res_blocks=1,
