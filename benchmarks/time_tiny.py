@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -40,6 +41,12 @@ def seconds(action: Callable[[], object], repeats: int, device: torch.device) ->
         taken.append(time.perf_counter() - start)
     kept = taken[1:]
     return {"median_s": statistics.median(kept), "min_s": min(kept), "max_s": max(kept), "n": repeats}
+
+
+def machine_label(machine: dict[str, Any]) -> str:
+    """The hardware as part of a file name."""
+    about = f"{machine.get('gpu') or machine['cpu']}-{machine['cores']}-cores"
+    return re.sub(r"[^A-Za-z0-9]+", "-", about).strip("-")
 
 
 def main() -> None:
@@ -83,9 +90,6 @@ def main() -> None:
     machine = hardware(device)
     for name, value in times.items():
         print(f"{name:<28} {value['median_s']:8.3f} s  [{value['min_s']:.3f}, {value['max_s']:.3f}]")
-    label = re.sub(
-        r"[^A-Za-z0-9]+", "-", f"{machine.get('gpu') or machine['cpu']}-{machine['cores']}-cores"
-    ).strip("-")
     record = {
         "times": times,
         "hardware": machine,
@@ -93,7 +97,7 @@ def main() -> None:
         "date": now(),
         "model": given.model,
     }
-    write_json(given.out / f"{now()[:10]}-{label}-time_tiny.json", record)
+    write_json(given.out / f"{now()[:10]}-{machine_label(machine)}-time_tiny.json", record)
 
 
 if __name__ == "__main__":
