@@ -1,1 +1,1 @@
-"""Text and tokens to text or tokens: so far the head that writes tokens."""
+"""Text and tokens to text or tokens: so far its heads and its mask."""

@@ -20,7 +20,7 @@ MIN_VARIANCE = 1e-5
 class Mixture:
     """A mixture of diagonal Gaussians for each token, in float32.
 
-    Source: Divot (arXiv 2412.04432), section 3.2 and appendix A.2.
+    Source: Divot (arXiv 2412.04432), appendix A.2.
     """
 
     logits: Tensor
@@ -141,3 +141,17 @@ class GaussianMixtureHead(nn.Module):
     def loss(self, hidden_BNH: Tensor, tokens_BND: Tensor) -> Tensor:
         """Scalar: negative log-likelihood of the tokens, see `Mixture.nll`."""
         return self(hidden_BNH).nll(tokens_BND)
+
+    def mean(self, hidden_BNH: Tensor) -> Tensor:
+        """Expected tokens [B, N, D]."""
+        return self(hidden_BNH).mean()
+
+    def sample(
+        self,
+        hidden_BNH: Tensor,
+        generator: torch.Generator | None = None,
+        var_scale: float = 1.0,
+        component_temperature: float = 1.0,
+    ) -> Tensor:
+        """One draw [B, N, D]; settings as `Mixture.scaled`."""
+        return self(hidden_BNH).scaled(var_scale, component_temperature).sample(generator)
