@@ -62,7 +62,8 @@ def main() -> None:
             "stopped": encode(given.video, resumed, given.model, given.stop_after),
             "resumed": encode(given.video, resumed, given.model),
         }
-        tokens = [TokenStore(store).read(given.video.name) for store in (whole, resumed)]
+        stores = [TokenStore(folder) for folder in (whole, resumed)]
+        tokens = [store.read(store.videos[0].name) for store in stores]
         is_same = torch.equal(*tokens)
     for name, run in runs.items():
         print(
