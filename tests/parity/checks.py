@@ -17,7 +17,8 @@ from divot.lm.mask import may_attend, official_block_ids, with_open_rows
 from divot.video.clips import official_comprehension_indices, official_reconstruction_indices
 from divot.weights.latent_names import autoencoder_names, unet_names
 from divot.weights.official_schedule import schedule_buffers
-from parity.golden import NO_LANGUAGE_MODEL, NOT_BUILT_YET, Golden, Row
+from parity.golden import Golden, Row
+from parity.language_model import check_llm
 from parity.norms import check_norm_eps
 from parity.rebuild import (
     autoencoder_config,
@@ -336,11 +337,6 @@ def check_llm_masks(golden: Golden) -> list[Row]:
     return rows
 
 
-def list_language_model(golden: Golden) -> list[Row]:
-    """No comparison: each output by name, with the reason."""
-    return [Row(golden.name, name, reason=NO_LANGUAGE_MODEL) for name in golden.outputs()]
-
-
 CHECKS: dict[str, Callable[[Golden], list[Row]]] = {
     "tokenizer": check_tokenizer,
     "unet": check_unet,
@@ -352,5 +348,5 @@ CHECKS: dict[str, Callable[[Golden], list[Row]]] = {
     "clips": check_clips,
     "gmm": check_gmm,
     "llm_masks": check_llm_masks,
-    **dict.fromkeys(NOT_BUILT_YET, list_language_model),
+    "llm": check_llm,
 }

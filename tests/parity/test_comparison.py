@@ -11,6 +11,7 @@ from parity import norms
 from parity.checks import CHECKS
 from parity.conftest import COMMITTED
 from parity.golden import Golden, Row, kind_of
+from parity.language_model import check_llm
 
 
 def beyond(golden: Golden) -> list[Row]:
@@ -54,7 +55,7 @@ def test_weight_of_no_use_is_refused():
 def test_changed_number_is_seen(name):
     golden = Golden.load(COMMITTED / name)
     for key, value in golden.outputs().items():
-        if value.is_floating_point() and "llm" not in key:
+        if value.is_floating_point():
             golden.tensors[f"output/{key}"] = value + 1e-3
             break
     assert len(beyond(golden)) == 1
@@ -65,12 +66,13 @@ def test_wrong_eps_is_seen(monkeypatch):
 
     def wrong(part: str, path: str) -> nn.Module:
         layer = copy.copy(right(part, path))
-        layer.eps = {1e-5: 1e-6, 1e-6: 1e-5}[layer.eps]
+        name = "variance_epsilon" if hasattr(layer, "variance_epsilon") else "eps"
+        setattr(layer, name, {1e-5: 1e-6, 1e-6: 1e-5}[getattr(layer, name)])
         return layer
 
     monkeypatch.setattr(norms, "_our_layer", wrong)
     golden = Golden.load(COMMITTED / "norm_eps")
-    assert len(beyond(golden)) == sum(not layer.startswith("llm") for layer in golden.meta["layers"])
+    assert len(beyond(golden)) == len(golden.meta["layers"])
 
 
 def test_changed_index_is_seen():
@@ -106,7 +108,14 @@ def test_changed_mask_is_seen():
 
 
 def test_outputs_without_counterpart_are_listed_with_the_reason():
-    golden = Golden("llm", {"config": {"mistral": {}}}, {"output/loss": torch.ones(1)})
-    rows = CHECKS[golden.kind](golden)
-    assert [row.output for row in rows] == ["loss"]
-    assert "not compared: belongs to the language model" in rows[0].line()
+    rows = CHECKS["gmm"](Golden.load(COMMITTED / "gmm"))
+    apart = [row for row in rows if row.error is None]
+    assert apart
+    assert all("not compared: an average over all components" in row.line() for row in apart)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_every_attention_gives_the_recorded_hidden_states(attention):
+    golden = Golden.load(COMMITTED / "llm")
+    rows = check_llm(golden, attention)
+    assert not [row.line() for row in rows if not row.ok]

@@ -163,8 +163,50 @@ class DetokenizerConfig:
 
 
 @dataclass(frozen=True)
+class HeadConfig:
+    """How the tokens of a written clip are predicted from the hidden states of its queries."""
+
+    kind: str = "gmm"
+    """`gmm`, `regression` or `diffusion`."""
+    num_components: int = 16
+    """Of the Gaussian mixture."""
+    cosine_weight: float = 0.0
+    """Of the regression: weight of 1 - cosine similarity beside the squared error."""
+    prediction: str = "v_prediction"
+    """Of the diffusion head: `v_prediction` or `epsilon`."""
+    width: int = 1024
+    depth: int = 3
+    num_steps: int = 50
+    """Of the diffusion head: de-noising steps of a sample."""
+
+
+QUERY_KINDS = ("bidirectional", "causal", "autoregressive")
+
+
+@dataclass(frozen=True)
+class LanguageModelConfig:
+    """Divot-LLM: a causal language model between video tokens that it reads and video tokens that it writes."""
+
+    token_width: int = 256
+    num_tokens: int = 64
+    head: HeadConfig = field(default_factory=HeadConfig)
+    queries: str = "bidirectional"
+    """`bidirectional`: the queries of a clip see each other; `causal`: each sees those before it; `autoregressive`:
+    no queries, each token is predicted from the tokens before it."""
+    has_token_statistics: bool = False
+    """Read and write tokens shifted and scaled to mean 0 and deviation 1 a channel; the numbers are stored with the
+    weights."""
+    uses_chat_template: bool = False
+    """Put requests in the tokenizer's own chat template instead of [INST] ... [/INST]."""
+    backbone: dict[str, Any] = field(default_factory=dict)
+    """Settings of a new backbone, `model_type` among them (`mistral`, `llama`, `qwen2`, ...); a saved model has those of
+    its backbone in the backbone's own config.json."""
+
+
+@dataclass(frozen=True)
 class ModelConfig:
-    """One Divot: a tokenizer and the de-tokenizer trained with it."""
+    """One Divot: a tokenizer, the de-tokenizer trained with it, and the language model over its tokens."""
 
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     detokenizer: DetokenizerConfig = field(default_factory=DetokenizerConfig)
+    lm: LanguageModelConfig = field(default_factory=LanguageModelConfig)

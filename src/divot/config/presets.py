@@ -6,6 +6,8 @@ from divot.config.errors import RecipeError
 from divot.config.models import (
     AutoencoderConfig,
     DetokenizerConfig,
+    HeadConfig,
+    LanguageModelConfig,
     ModelConfig,
     ProjectorConfig,
     SamplerConfig,
@@ -18,7 +20,23 @@ from divot.config.models import (
 def _paper() -> ModelConfig:
     # The official sampler: 50 uniform DDIM steps, eta 1, guidance 7.5 rescaled by 0.7.
     sampler = SamplerConfig(spacing="uniform", eta=1.0, guidance_scale=7.5, guidance_rescale=0.7)
-    return ModelConfig(TokenizerConfig(), DetokenizerConfig(sampler=sampler))
+    # Mistral-7B-Instruct-v0.1 with the 262 places for video; its window of 4096 is kept.
+    lm = LanguageModelConfig(
+        backbone={
+            "model_type": "mistral",
+            "vocab_size": 32262,
+            "hidden_size": 4096,
+            "intermediate_size": 14336,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 10000.0,
+            "max_position_embeddings": 32768,
+            "sliding_window": 4096,
+        }
+    )
+    return ModelConfig(TokenizerConfig(), DetokenizerConfig(sampler=sampler), lm)
 
 
 def _tiny() -> ModelConfig:
@@ -75,7 +93,23 @@ def _tiny() -> ModelConfig:
         # One step, the mean of what the tokens allow: more steps add detail only once the U-Net has learned some.
         sampler=SamplerConfig(num_steps=1),
     )
-    return ModelConfig(tokenizer, detokenizer)
+    lm = LanguageModelConfig(
+        token_width=32,
+        head=HeadConfig(num_components=8, width=256, depth=2, num_steps=20),
+        has_token_statistics=True,
+        backbone={
+            "model_type": "mistral",
+            "hidden_size": 256,
+            "intermediate_size": 704,
+            "num_hidden_layers": 6,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 4,
+            "max_position_embeddings": 4096,
+            "sliding_window": None,
+            "tie_word_embeddings": True,
+        },
+    )
+    return ModelConfig(tokenizer, detokenizer, lm)
 
 
 _PRESETS = {"paper": _paper, "tiny": _tiny}

@@ -43,6 +43,25 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
+class LoRAConfig:
+    """A LoRA on the language model; the norms are trained whole beside it. Source: the official training scripts."""
+
+    rank: int = 32
+    """0 trains the whole language model."""
+    alpha: int = 32
+    dropout: float = 0.05
+    target_modules: tuple[str, ...] = (
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+    )
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """One training run."""
 

@@ -58,20 +58,21 @@ class Mixture:
 
         Args:
             var_scale: factor on the variances, 0 or more; the official generation takes 0.1.
-            component_temperature: above 0; small values leave the heaviest component alone.
+            component_temperature: 0 or more; small values leave the heaviest component, 0 nothing else.
 
         Raises:
             ValueError: if one is out of range.
         """
         if var_scale < 0:
             raise ValueError(f"var_scale: got {var_scale}, wanted 0 or more")
-        if component_temperature <= 0:
-            raise ValueError(f"component_temperature: got {component_temperature}, wanted more than 0")
-        return replace(
-            self,
-            logits=self.logits / component_temperature,
-            variances=self.variances * var_scale,
-        )
+        if component_temperature < 0:
+            raise ValueError(f"component_temperature: got {component_temperature}, wanted 0 or more")
+        if component_temperature > 0:
+            logits = self.logits / component_temperature
+        else:
+            is_heaviest = F.one_hot(self.logits.argmax(dim=-1), self.logits.shape[-1]).bool()
+            logits = torch.zeros_like(self.logits).masked_fill(~is_heaviest, float("-inf"))
+        return replace(self, logits=logits, variances=self.variances * var_scale)
 
     def nll(self, tokens_BND: Tensor) -> Tensor:
         """Negative log-likelihood of tokens: nats per dimension, averaged over B and N.

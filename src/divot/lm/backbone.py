@@ -1,0 +1,158 @@
+"""The language model under Divot-LLM: any causal model of transformers, and the LoRA on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
+
+from divot.config.errors import CheckpointError, RecipeError
+
+if TYPE_CHECKING:
+    from transformers import Cache, PretrainedConfig
+
+    from divot.config.training import LoRAConfig
+
+# Names of the norms of Mistral, Llama and Qwen: trained and saved whole beside the LoRA, as the official code does.
+_NORMS = ("input_layernorm", "post_attention_layernorm", "norm")
+ATTENTIONS = ("sdpa", "eager", "flex_attention")
+
+
+def new_backbone(settings: dict[str, Any], vocab_size: int | None = None) -> PreTrainedModel:
+    """A causal language model with new weights.
+
+    Args:
+        settings: of its configuration, `model_type` among them.
+        vocab_size: rows of the embedding; None keeps that of the settings.
+
+    Raises:
+        RecipeError: if transformers knows no such type.
+    """
+    values = dict(settings)
+    kind = values.pop("model_type", None)
+    if vocab_size is not None:
+        values["vocab_size"] = vocab_size
+    try:
+        config = AutoConfig.for_model(kind, **values)
+        return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+    except ValueError as error:
+        raise RecipeError(
+            f"backbone.model_type {kind!r}", f"cannot be used ({error})", "Try mistral"
+        ) from error
+
+
+def load_backbone(
+    folder: str | Path, dtype: torch.dtype | None = torch.float32, attention: str = "sdpa"
+) -> PreTrainedModel:
+    """A causal language model from a Hugging Face folder or hub id, in evaluation mode.
+
+    Args:
+        folder: with config.json and safetensors.
+        dtype: of the weights in memory; None keeps that on disk.
+        attention: one of `ATTENTIONS`.
+
+    Raises:
+        CheckpointError: if it cannot be loaded whole.
+    """
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype="auto" if dtype is None else dtype,
+            attn_implementation=attention,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except Exception as error:
+        # transformers, the hub and safetensors raise many kinds; for the user they are one.
+        raise CheckpointError(
+            folder, f"is no causal language model ({error})", "Give another folder"
+        ) from error
+    lacking = sorted(report["missing_keys"])
+    if lacking or report["mismatched_keys"]:
+        first = (lacking or [str(report["mismatched_keys"])])[0]
+        raise CheckpointError(folder, f"lacks weights ({first})", "Copy the whole folder again")
+    loaded: PreTrainedModel = model
+    return loaded.eval()
+
+
+def add_lora(backbone: PreTrainedModel, config: LoRAConfig, new_rows: Sequence[int]) -> nn.Module:
+    """Freeze the backbone and put a LoRA on it, in place; norms are trained whole, of the embeddings the new rows.
+
+    Args:
+        backbone: changed in place; its own object stays the model to call.
+        config: rank, alpha, dropout, target modules.
+        new_rows: ids of the special tokens.
+
+    Returns:
+        The PeftModel around it, to save the adapter or to merge it.
+
+    Raises:
+        RecipeError: if the backbone has none of the target modules.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    names = {name.rsplit(".", 1)[-1] for name, _ in backbone.named_modules()}
+    embedding = next(
+        name.rsplit(".", 1)[-1]
+        for name, module in backbone.named_modules()
+        if module is backbone.get_input_embeddings()
+    )
+    # Rows of tied embeddings are tied by peft itself.
+    rows = {embedding: list(new_rows)}
+    try:
+        return get_peft_model(
+            backbone,
+            LoraConfig(
+                r=config.rank,
+                lora_alpha=config.alpha,
+                lora_dropout=config.dropout,
+                target_modules=list(config.target_modules),
+                modules_to_save=[name for name in _NORMS if name in names],
+                trainable_token_indices=rows,
+                task_type="CAUSAL_LM",
+            ),
+        )
+    except ValueError as error:
+        raise RecipeError("lora.target_modules", str(error), f"This backbone has: {sorted(names)}") from error
+
+
+def attention_mask(
+    config: PretrainedConfig,
+    embeddings_BLH: Tensor,
+    is_present_BK: Tensor,
+    blocks_BL: Tensor,
+    positions_BL: Tensor,
+    cache: Cache | None = None,
+) -> Any:
+    """The mask in the form that the backbone's attention takes, by transformers' own masking.
+
+    Args:
+        config: of the backbone.
+        embeddings_BLH: of the positions that look.
+        is_present_BK: bool; False for padding, the cached positions first.
+        blocks_BL: block ids of the positions that look, -1 for none.
+        positions_BL: position ids.
+        cache: of what was before.
+
+    Raises:
+        RecipeError: if the layers of the backbone want different masks.
+    """
+    kinds = set(getattr(config, "layer_types", None) or ())
+    if len(kinds) > 1:
+        cause = f"mixes kinds of attention ({', '.join(sorted(kinds))})"
+        raise RecipeError(f"backbone {config.model_type!r}", cause, "Take one whose layers are alike")
+    is_sliding = getattr(config, "sliding_window", None) is not None and kinds != {"full_attention"}
+    make = create_sliding_window_causal_mask if is_sliding else create_causal_mask
+    return make(
+        config=config,
+        inputs_embeds=embeddings_BLH,
+        attention_mask=is_present_BK,
+        past_key_values=cache,
+        position_ids=positions_BL,
+        block_sequence_ids=blocks_BL,
+    )

@@ -1,0 +1,89 @@
+"""Sequences of different lengths to one batch of tensors.
+
+Letters: B batch, L length, R clips read, W clips written, N tokens a clip, D width of a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Many
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from divot.text.sequence import IGNORED, NO_BLOCK, Sequence
+
+
+@dataclass(frozen=True)
+class LanguageBatch:
+    """What the language model reads in one forward pass."""
+
+    ids_BL: Tensor
+    labels_BL: Tensor
+    """The id where the text loss counts, else -100."""
+    is_present_BL: Tensor
+    """False for padding."""
+    reads_BL: Tensor
+    writes_BL: Tensor
+    blocks_BL: Tensor
+    """Number of the written clip that a query belongs to, -1 elsewhere."""
+    read_RND: Tensor
+    """Tokens of the clips that are read, row after row of the batch."""
+    written_WND: Tensor
+    """Tokens of the clips that are written, row after row; without them (inference) W is 0."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on another device."""
+        return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+
+def collate(
+    sequences: Many[Sequence],
+    read: Many[Tensor],
+    written: Many[Tensor],
+    pad_id: int,
+    token_shape: tuple[int, int],
+    pads_left: bool = False,
+) -> LanguageBatch:
+    """Pad sequences to one length.
+
+    Args:
+        sequences: B of them.
+        read: the clips' tokens [N, D] that are read, over all rows in order.
+        written: those that are written.
+        pad_id: id of the padding.
+        token_shape: N and D.
+        pads_left: padding in front, so that all rows end together (for generation).
+
+    Raises:
+        ValueError: if the sequences have another number of clips than are given.
+    """
+    length = max(len(sequence) for sequence in sequences)
+
+    def rows(name: str, fill: int | bool) -> Tensor:
+        values = []
+        for sequence in sequences:
+            row = list(getattr(sequence, name))
+            padding = [fill] * (length - len(row))
+            values.append(padding + row if pads_left else row + padding)
+        return torch.tensor(values)
+
+    num_read = sum(len(sequence.clips_read) for sequence in sequences)
+    num_written = sum(sequence.clips_written for sequence in sequences)
+    if num_read != len(read) or (written and num_written != len(written)):
+        raise ValueError(
+            f"clips: got {len(read)} to read and {len(written)} to write, wanted {num_read} and {num_written}"
+        )
+    lengths = torch.tensor([len(sequence) for sequence in sequences])[:, None]
+    places = torch.arange(length)
+    return LanguageBatch(
+        ids_BL=rows("ids", pad_id),
+        labels_BL=rows("labels", IGNORED),
+        is_present_BL=places >= length - lengths if pads_left else places < lengths,
+        reads_BL=rows("reads", False),
+        writes_BL=rows("writes", False),
+        blocks_BL=rows("blocks", NO_BLOCK),
+        read_RND=torch.stack(list(read)) if read else torch.zeros(0, *token_shape),
+        written_WND=torch.stack(list(written)) if written else torch.zeros(0, *token_shape),
+    )

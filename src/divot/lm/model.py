@@ -1,0 +1,348 @@
+"""Divot-LLM: a causal language model that reads video tokens and, at its queries, writes them.
+
+lm/
+  config.json          sizes and head
+  model.safetensors    input projection, head, statistics of the tokens
+  backbone/            the language model and its tokenizer in Hugging Face form
+  adapter/             a LoRA on the backbone in peft's form, if it has not been merged
+
+Letters: B batch, L length, R clips read, W clips written, N tokens a clip, D width of a token, H width of the backbone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import AutoTokenizer, PreTrainedModel
+
+from divot.config.errors import CheckpointError, RecipeError
+from divot.config.files import write_json, written_whole
+from divot.config.merge import from_mapping
+from divot.config.models import QUERY_KINDS, HeadConfig, LanguageModelConfig
+from divot.layers.component import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    local_folder,
+    read_component_config,
+    read_weights,
+)
+from divot.lm.backbone import add_lora, attention_mask, load_backbone, new_backbone
+from divot.lm.batch import LanguageBatch
+from divot.lm.heads import DiffusionHead, GaussianMixtureHead, RegressionHead
+from divot.text.sequence import IGNORED, NO_BLOCK, SequenceBuilder
+from divot.text.vocab import add_video_tokens
+
+if TYPE_CHECKING:
+    from transformers import Cache, PreTrainedTokenizerBase
+
+    from divot.config.training import LoRAConfig
+
+BACKBONE_FOLDER, ADAPTER_FOLDER = "backbone", "adapter"
+Head = GaussianMixtureHead | RegressionHead | DiffusionHead
+
+
+@dataclass(frozen=True)
+class LanguageLosses:
+    """The two losses of a batch; each is 0, and without gradient, where the batch has nothing of its kind."""
+
+    text: Tensor
+    """Cross-entropy, nats a learned position."""
+    video: Tensor
+    """The head's loss, mean over the written tokens."""
+    num_words: int
+    """Learned positions."""
+    num_clips: int
+    """Clips written."""
+
+
+def build_head(config: HeadConfig, hidden_width: int, token_width: int) -> Head:
+    """The head that the settings name.
+
+    Raises:
+        RecipeError: if there is none of that name.
+    """
+    if config.kind == "gmm":
+        return GaussianMixtureHead(hidden_width, token_width, config.num_components)
+    if config.kind == "regression":
+        return RegressionHead(hidden_width, token_width, config.cosine_weight)
+    if config.kind == "diffusion" and config.prediction in ("v_prediction", "epsilon"):
+        kind = cast(Any, config.prediction)
+        return DiffusionHead(hidden_width, token_width, config.width, config.depth, kind, config.num_steps)
+    named = f"head {config.kind!r} with prediction {config.prediction!r}"
+    raise RecipeError(named, "is not one", "Take gmm, regression, or diffusion (v_prediction, epsilon)")
+
+
+class DivotLM(nn.Module):
+    """A backbone with an input projection and a head.
+
+    Args:
+        config: sizes and head.
+        backbone: the language model; its embedding is enlarged for the special tokens where it must be.
+        tokenizer: of the backbone; the special tokens are added where it lacks them.
+
+    Raises:
+        RecipeError: if the settings contradict each other.
+
+    Source: Divot (arXiv 2412.04432), section 3.2 and appendix A.2.
+    """
+
+    def __init__(
+        self, config: LanguageModelConfig, backbone: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    ) -> None:
+        super().__init__()
+        if config.queries not in QUERY_KINDS:
+            raise RecipeError(
+                f"queries {config.queries!r}", "is not a kind", f"Take {', '.join(QUERY_KINDS)}"
+            )
+        self.config, self.tokenizer = config, tokenizer
+        self.vocab = add_video_tokens(tokenizer)
+        if backbone.get_input_embeddings().num_embeddings < len(tokenizer):
+            backbone.resize_token_embeddings(len(tokenizer))
+        self.backbone = backbone
+        hidden_width = backbone.config.get_text_config().hidden_size
+        self.input_projection = nn.Sequential(
+            nn.Linear(config.token_width, hidden_width), nn.GELU(), nn.Linear(hidden_width, hidden_width)
+        )
+        self.head = build_head(config.head, hidden_width, config.token_width)
+        self.register_buffer("token_mean", torch.zeros(config.token_width))
+        self.register_buffer("token_std", torch.ones(config.token_width))
+        # Outside the registered modules: it holds the backbone a second time.
+        self._adapted: list[nn.Module] = []
+
+    @classmethod
+    def new(cls, config: LanguageModelConfig, tokenizer: PreTrainedTokenizerBase) -> DivotLM:
+        """A model whose backbone has new weights."""
+        add_video_tokens(tokenizer)
+        return cls(config, new_backbone(config.backbone, len(tokenizer)), tokenizer)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.token_mean.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the backbone's parameters."""
+        return self.backbone.dtype
+
+    def builder(self, max_length: int | None = None) -> SequenceBuilder:
+        """A sequence builder with this model's tokenizer and clip size."""
+        return SequenceBuilder(self.tokenizer, self.config.num_tokens, max_length)
+
+    def set_token_statistics(self, tokens_KND: Tensor) -> None:
+        """Take mean and deviation a channel from sample tokens, to read and write tokens in those units."""
+        flat = tokens_KND.float().flatten(0, -2)
+        self.token_mean.copy_(flat.mean(dim=0))
+        self.token_std.copy_(flat.std(dim=0).clamp(min=1e-6))
+
+    def embed_tokens(self, tokens_RND: Tensor) -> Tensor:
+        """Video tokens [R, N, D] to embeddings [R, N, H]."""
+        scaled = (tokens_RND.to(self.device).float() - self.token_mean) / self.token_std
+        return self.input_projection(scaled.to(self.input_projection[0].weight.dtype))
+
+    def to_tokens(self, predicted: Tensor) -> Tensor:
+        """What a head gives, in the tokenizer's own units."""
+        return predicted * self.token_std + self.token_mean
+
+    def embed(self, batch: LanguageBatch) -> Tensor:
+        """Embeddings [B, L, H] of a batch, clips in their places."""
+        embeddings = self.backbone.get_input_embeddings()(batch.ids_BL)
+        if len(batch.read_RND):
+            read = self.embed_tokens(batch.read_RND).flatten(0, 1).to(embeddings.dtype)
+            embeddings = embeddings.masked_scatter(batch.reads_BL[..., None], read)
+        if self.config.queries == "autoregressive" and len(batch.written_WND):
+            # The first place keeps its own embedding, the others hold the token before them.
+            before = self.embed_tokens(batch.written_WND)[:, :-1].to(embeddings.dtype)
+            embeddings = embeddings.masked_scatter(self._follows(batch)[..., None], before.flatten(0, 1))
+        return embeddings
+
+    def _follows(self, batch: LanguageBatch) -> Tensor:
+        """Places of a written clip but its first."""
+        follows = batch.writes_BL.clone()
+        follows[:, 1:] &= batch.blocks_BL[:, 1:] == batch.blocks_BL[:, :-1]
+        follows[:, 0] = False
+        return follows
+
+    def hidden(
+        self,
+        embeddings_BLH: Tensor,
+        is_present_BK: Tensor,
+        blocks_BL: Tensor,
+        positions_BL: Tensor,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """Last hidden states [B, L, H], after the final norm.
+
+        Args:
+            embeddings_BLH: of the new positions.
+            is_present_BK: bool; False for padding, the cached positions first.
+            blocks_BL: block ids of the new positions, -1 for none.
+            positions_BL: position ids.
+            cache: of what was before; grows by the new positions.
+        """
+        if self.config.queries != "bidirectional":
+            blocks_BL = torch.full_like(blocks_BL, NO_BLOCK)
+        mask = attention_mask(
+            self.backbone.config, embeddings_BLH, is_present_BK, blocks_BL, positions_BL, cache
+        )
+        out = self.backbone.get_decoder()(
+            inputs_embeds=embeddings_BLH,
+            attention_mask=mask,
+            position_ids=positions_BL,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        return out.last_hidden_state
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores of the next id, float32 [..., V], from hidden states [..., H]."""
+        return self.backbone.get_output_embeddings()(hidden).float()
+
+    def states(self, batch: LanguageBatch) -> Tensor:
+        """Last hidden states [B, L, H] of a batch that is padded on the right."""
+        positions = torch.arange(batch.ids_BL.shape[1], device=self.device).expand_as(batch.ids_BL)
+        return self.hidden(self.embed(batch), batch.is_present_BL, batch.blocks_BL, positions)
+
+    def forward(self, batch: LanguageBatch) -> LanguageLosses:
+        """Both losses of a batch."""
+        hidden = self.states(batch)
+        labels = batch.labels_BL[:, 1:]
+        is_learned = labels != IGNORED
+        # The vocabulary's scores are made only where they count.
+        text = hidden.new_zeros((), dtype=torch.float32)
+        if bool(is_learned.any()):
+            text = F.cross_entropy(self.logits(hidden[:, :-1][is_learned]), labels[is_learned])
+        video = hidden.new_zeros((), dtype=torch.float32)
+        if len(batch.written_WND):
+            wanted = (batch.written_WND.float() - self.token_mean) / self.token_std
+            video = self.head.loss(self.query_states(hidden, batch), wanted)
+        return LanguageLosses(text, video, int(is_learned.sum()), len(batch.written_WND))
+
+    def query_states(self, hidden_BLH: Tensor, batch: LanguageBatch) -> Tensor:
+        """Hidden states [W, N, H] of the written clips' places."""
+        return hidden_BLH[batch.writes_BL].unflatten(0, (-1, self.config.num_tokens))
+
+    def add_lora(self, config: LoRAConfig) -> None:
+        """Freeze the backbone but for a LoRA, its norms and the rows of the special tokens."""
+        self._adapted = [add_lora(self.backbone, config, self.vocab.special)]
+
+    def merge_lora(self) -> None:
+        """Fold the LoRA into the backbone's weights."""
+        if self._adapted:
+            self.backbone = cast(Any, self._adapted[0]).merge_and_unload()
+            self._adapted = []
+
+    @property
+    def has_lora(self) -> bool:
+        """Whether a LoRA lies on the backbone."""
+        return bool(self._adapted)
+
+    def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
+        """Write the model as one whole folder; a LoRA is written beside its untouched backbone.
+
+        Args:
+            folder: new or empty, or a folder of such a model, which is replaced.
+            dtype: type of the weights on disk; None keeps the type in memory.
+
+        Raises:
+            CheckpointError: if the folder holds something else.
+        """
+        folder = Path(folder)
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG_FILE).is_file():
+            raise CheckpointError(
+                folder, "exists and is no component folder", "Give a new or an empty folder"
+            )
+        own = {k: v for k, v in self.state_dict().items() if not k.startswith("backbone.")}
+        with written_whole(folder) as beside:
+            beside.mkdir()
+            config = dataclasses.replace(self.config, backbone={})
+            write_json(beside / CONFIG_FILE, {"component": "DivotLM", **dataclasses.asdict(config)})
+            save_file(_stored(own, dtype), beside / WEIGHTS_FILE, metadata={"format": "pt"})
+            backbone, state = self.backbone, None
+            if self._adapted:
+                adapted = cast(Any, self._adapted[0])
+                adapted.save_pretrained(beside / ADAPTER_FOLDER)
+                state = _without_lora(backbone.state_dict())
+            backbone.save_pretrained(
+                beside / BACKBONE_FOLDER, state_dict=_stored(state or backbone.state_dict(), dtype)
+            )
+            self.tokenizer.save_pretrained(beside / BACKBONE_FOLDER)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_id: str | Path,
+        subfolder: str = "",
+        dtype: torch.dtype | None = torch.float32,
+        attention: str = "sdpa",
+    ) -> DivotLM:
+        """Load a model in evaluation mode; a LoRA beside it is put on.
+
+        Raises:
+            CheckpointError: if a file is missing or damaged, or does not fit.
+        """
+        folder = local_folder(path_or_id, subfolder)
+        settings = read_component_config(folder)
+        if settings.pop("component", "DivotLM") != "DivotLM":
+            raise CheckpointError(folder, "does not hold a DivotLM", "See `divot inspect` for what it is")
+        try:
+            config = from_mapping(LanguageModelConfig, settings, folder / CONFIG_FILE)
+        except RecipeError as error:
+            raise CheckpointError(error.source, error.cause, error.remedy) from error
+        backbone = load_backbone(folder / BACKBONE_FOLDER, dtype, attention)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder / BACKBONE_FOLDER)
+        except Exception as error:
+            raise CheckpointError(
+                folder / BACKBONE_FOLDER, f"has no usable tokenizer ({error})", "It holds tokenizer.json"
+            ) from error
+        model = cls(config, backbone, tokenizer)
+        state = read_weights(folder / WEIGHTS_FILE)
+        expected = {k: v.shape for k, v in model.state_dict().items() if not k.startswith("backbone.")}
+        if {k: v.shape for k, v in state.items()} != expected:
+            raise CheckpointError(
+                folder / WEIGHTS_FILE, "does not fit its config", "Take all files from the same save"
+            )
+        model.load_state_dict(state, strict=False)
+        if dtype is not None:
+            for part in (model.input_projection, model.head):
+                part.to(dtype)
+        if (folder / ADAPTER_FOLDER).is_dir():
+            model._put_on(folder / ADAPTER_FOLDER)
+        return model.eval()
+
+    def _put_on(self, folder: Path) -> None:
+        from peft import PeftModel
+
+        try:
+            self._adapted = [PeftModel.from_pretrained(self.backbone, folder)]
+        except Exception as error:
+            raise CheckpointError(
+                folder, f"is no adapter of this backbone ({error})", "Copy it again"
+            ) from error
+
+
+def _stored(state: dict[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
+    return {
+        k: v.detach().to(dtype=dtype if v.is_floating_point() else None, device="cpu").contiguous()
+        for k, v in state.items()
+    }
+
+
+def _without_lora(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The backbone's own tensors under their own names, of a backbone that peft has wrapped."""
+    plain = {}
+    for name, tensor in state.items():
+        if "lora_" in name or "modules_to_save." in name or "token_adapter.trainable" in name:
+            continue
+        for wrapper in (".base_layer", ".original_module", ".token_adapter"):
+            name = name.replace(wrapper, "")
+        plain[name] = tensor
+    return plain

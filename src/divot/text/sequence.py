@@ -1,0 +1,220 @@
+"""One sequence builder for training and inference: words, clips to read and clips to write, to ids and their roles.
+
+How a clip stands in a sequence:
+
+    <vid> <frame> <frame_00000> ... <frame_00063> </frame> </vid>
+
+Several clips that are read in a row share one <vid> ... </vid>; an image stands in <img> ... </img> instead.
+
+Letters: L length, N tokens of a clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Many
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from divot.config.errors import RecipeError
+from divot.text.vocab import NUM_PLACES, VideoVocab
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+IGNORED = -100
+"""Label of a position that the text loss leaves out."""
+NO_BLOCK = -1
+"""Block id of a position that is not a query."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """A piece of text; `is_learned` for what the model shall say."""
+
+    text: str
+    is_learned: bool = False
+
+
+@dataclass(frozen=True)
+class ReadClips:
+    """So many clips in a row that are read, or one image (a still clip)."""
+
+    count: int = 1
+    is_image: bool = False
+
+
+@dataclass(frozen=True)
+class WriteClip:
+    """A clip, or an image, that the model writes: its places are queries."""
+
+    is_image: bool = False
+
+
+@dataclass(frozen=True)
+class End:
+    """The end of what the model says; learned."""
+
+
+Segment = Words | ReadClips | WriteClip | End
+
+
+@dataclass
+class Sequence:
+    """Ids with the role of each position; all lists have length L."""
+
+    ids: list[int] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    """The id itself where the text loss counts, else `IGNORED`."""
+    reads: list[bool] = field(default_factory=list)
+    """Places of tokens that are read, N a clip, in the order of the clips."""
+    writes: list[bool] = field(default_factory=list)
+    """Places of tokens that are written, N a clip."""
+    blocks: list[int] = field(default_factory=list)
+    """Number of the written clip that a query belongs to, else `NO_BLOCK`."""
+    clips_read: list[int] = field(default_factory=list)
+    """Which of the clips to read, counted over all segments, are in it."""
+    clips_written: int = 0
+    left_out: list[str] = field(default_factory=list)
+    """What did not fit, in words."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def add(
+        self, ids: Many[int], is_learned: bool = False, reads: bool = False, block: int = NO_BLOCK
+    ) -> None:
+        """Append positions of one role."""
+        self.ids.extend(ids)
+        self.labels.extend(ids if is_learned else [IGNORED] * len(ids))
+        self.reads.extend([reads] * len(ids))
+        self.writes.extend([block != NO_BLOCK] * len(ids))
+        self.blocks.extend([block] * len(ids))
+
+
+class SequenceBuilder:
+    """Segments to a `Sequence`.
+
+    Args:
+        tokenizer: with the special tokens in it, see `add_video_tokens`.
+        num_tokens: N.
+        max_length: longest sequence; None: no limit.
+
+    Raises:
+        CheckpointError: if the tokenizer lacks the special tokens.
+        RecipeError: if N or max_length are out of range.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, num_tokens: int = 64, max_length: int | None = None
+    ) -> None:
+        if not 1 <= num_tokens <= NUM_PLACES:
+            raise RecipeError("num_tokens", f"is {num_tokens}", f"A clip has 1 to {NUM_PLACES} tokens")
+        if max_length is not None and max_length < 1:
+            raise RecipeError("max_length", f"is {max_length}", "Give 1 or more, or nothing")
+        self.tokenizer, self.num_tokens, self.max_length = tokenizer, num_tokens, max_length
+        self.vocab = VideoVocab.of(tokenizer)
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """Ids of the N places of a clip."""
+        return self.vocab.places[: self.num_tokens]
+
+    def build(self, segments: Many[Segment]) -> Sequence:
+        """The sequence of these segments, with the begin-of-sequence token where the tokenizer has one.
+
+        Where it would be longer than `max_length`, clips that are read are thinned first (the kept ones evenly spread
+        over the row, at least one), then what stands at the end is left out: words one by one, a clip as a whole.
+        `left_out` tells what.
+        """
+        sequence = Sequence()
+        if self.vocab.bos is not None:
+            sequence.add([self.vocab.bos])
+        kept = self._thinned(segments, sequence)
+        first = 0
+        for segment in segments:
+            room = None if self.max_length is None else self.max_length - len(sequence)
+            if isinstance(segment, Words):
+                ids = self.words(segment.text)
+                if room is not None and len(ids) > room:
+                    sequence.left_out.append(f"the last {len(ids) - room} of {len(ids)} word pieces")
+                sequence.add(ids if room is None else ids[:room], is_learned=segment.is_learned)
+                is_cut = room is not None and len(ids) > room
+            elif isinstance(segment, ReadClips):
+                indices = [first + index for index in kept.pop(0)]
+                first += segment.count
+                is_cut = room is not None and self._size(len(indices)) > room
+                if not is_cut:
+                    self._add_read(sequence, indices, segment.is_image)
+            elif isinstance(segment, WriteClip):
+                is_cut = room is not None and self._size(1) > room
+                if not is_cut:
+                    self._add_written(sequence, segment.is_image)
+            else:
+                is_cut = room is not None and room < 1
+                if not is_cut:
+                    sequence.add([self.vocab.eos], is_learned=True)
+            if is_cut:
+                sequence.left_out.append(f"all from {type(segment).__name__} on")
+                break
+        return sequence
+
+    def words(self, text: str) -> list[int]:
+        """Ids of a piece of text, without begin and end tokens."""
+        return list(self.tokenizer.encode(text, add_special_tokens=False)) if text else []
+
+    def opening(self, is_image: bool = False) -> list[int]:
+        """Ids before the places of a clip that is written."""
+        return [self.vocab.image_start if is_image else self.vocab.video_start, self.vocab.frame_start]
+
+    def closing(self, is_image: bool = False) -> list[int]:
+        """Ids after the places of a clip."""
+        return [self.vocab.frame_end, self.vocab.image_end if is_image else self.vocab.video_end]
+
+    def _size(self, count: int) -> int:
+        return 2 + count * (self.num_tokens + 2)
+
+    def _thinned(self, segments: Many[Segment], sequence: Sequence) -> list[list[int]]:
+        """Which clips of each row are kept."""
+        rows = [segment.count for segment in segments if isinstance(segment, ReadClips)]
+        counts = list(rows)
+        if self.max_length is not None:
+            over = len(sequence) + self._length_of(segments) - self.max_length
+            while over > 0 and max(counts, default=0) > 1:
+                counts[counts.index(max(counts))] -= 1
+                over -= self.num_tokens + 2
+        for row, count in zip(rows, counts, strict=True):
+            if count < row:
+                sequence.left_out.append(f"{row - count} of {row} clips")
+        return [
+            [index * row // count for index in range(count)] for row, count in zip(rows, counts, strict=True)
+        ]
+
+    def _length_of(self, segments: Many[Segment]) -> int:
+        sizes = {Words: 0, End: 1, WriteClip: self._size(1)}
+        total = sum(sizes.get(type(segment), 0) for segment in segments)
+        for segment in segments:
+            if isinstance(segment, Words):
+                total += len(self.words(segment.text))
+            elif isinstance(segment, ReadClips):
+                total += self._size(segment.count)
+        return total
+
+    def _add_read(self, sequence: Sequence, indices: list[int], is_image: bool) -> None:
+        start, end = self.opening(is_image)[0], self.closing(is_image)[1]
+        sequence.add([start])
+        for index in indices:
+            sequence.add([self.vocab.frame_start])
+            sequence.add(self.places, reads=True)
+            sequence.add([self.vocab.frame_end])
+            sequence.clips_read.append(index)
+        sequence.add([end])
+
+    def _add_written(self, sequence: Sequence, is_image: bool) -> None:
+        opening, closing = self.opening(is_image), self.closing(is_image)
+        # The model says that a clip comes; inside, there is nothing to choose.
+        sequence.add(opening[:1], is_learned=True)
+        sequence.add(opening[1:])
+        sequence.add(self.places, block=sequence.clips_written)
+        sequence.add(closing[:1])
+        sequence.add(closing[1:], is_learned=True)
+        sequence.clips_written += 1

@@ -1,0 +1,161 @@
+"""How requests are put to the model: the instruction template, and the wordings of what is asked for.
+
+Our own template is `[INST] <instruction> [/INST] <answer>`;
+the tokenizer's own chat template can take its place, so that other chat models hear what they were trained on.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence as Many
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from divot.config.errors import CheckpointError
+from divot.text.sequence import End, ReadClips, Segment, Words, WriteClip
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# Each piece is tokenised by itself: a space at its end would become a piece of its own.
+INSTRUCTION_START, INSTRUCTION_END = "[INST]", "[/INST]"
+_MARK = "\ue000"
+"""Stands for a clip while a chat template is applied; a private character that no text holds."""
+
+VIDEO_REQUESTS: tuple[str, ...] = (
+    "Make a video of this: {caption}",
+    "Generate a video: {caption}",
+    "Show me a clip in which you can see: {caption}",
+    "Turn these words into a moving picture. {caption}",
+    "I would like a short video. {caption}",
+    "Create a clip for this description: {caption}",
+    "Film this for me: {caption}",
+    "What would this look like as a video? {caption}",
+)
+IMAGE_REQUESTS: tuple[str, ...] = (
+    "Make a picture of this: {caption}",
+    "Generate an image: {caption}",
+    "Draw this: {caption}",
+    "I would like a still picture. {caption}",
+    "Create an image for this description: {caption}",
+    "Show me a single frame with: {caption}",
+    "Paint what these words say. {caption}",
+    "What would this look like as a photo? {caption}",
+)
+CAPTION_REQUESTS: tuple[str, ...] = (
+    "Describe the video.",
+    "What happens in this clip?",
+    "Tell me what you see in the video.",
+    "Write a caption for this clip.",
+    "Say in a sentence what the video shows.",
+)
+IMAGE_CAPTION_REQUESTS: tuple[str, ...] = (
+    "Describe the picture.",
+    "Tell me what you see in this image.",
+    "Write a caption for the picture.",
+    "Say in a sentence what the image shows.",
+)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One request and its answer.
+
+    Attributes:
+        request: words of the user.
+        answer: what the model says; None where it is still to come (the last turn of a prompt).
+        clips: clips that the user shows before the words.
+        is_image: what is shown or wanted is an image.
+    """
+
+    request: str
+    answer: str | WriteClip | None = None
+    clips: int = 0
+    is_image: bool = False
+
+
+def conversation(turns: Many[Turn], chat_tokenizer: PreTrainedTokenizerBase | None = None) -> list[Segment]:
+    """Segments of a conversation; answers are learned.
+
+    Args:
+        turns: in order.
+        chat_tokenizer: takes its chat template instead of ours.
+
+    Raises:
+        CheckpointError: if its chat template cannot be taken apart turn by turn.
+    """
+    return _with_chat_template(turns, chat_tokenizer) if chat_tokenizer is not None else _ours(turns)
+
+
+def _ours(turns: Many[Turn]) -> list[Segment]:
+    segments: list[Segment] = []
+    for turn in turns:
+        if turn.clips:
+            segments += [
+                Words(INSTRUCTION_START),
+                ReadClips(turn.clips, turn.is_image),
+                Words(f"{turn.request} {INSTRUCTION_END}"),
+            ]
+        else:
+            segments.append(Words(f"{INSTRUCTION_START} {turn.request} {INSTRUCTION_END}"))
+        segments += _answer(turn)
+    return segments
+
+
+def _answer(turn: Turn) -> list[Segment]:
+    if turn.answer is None:
+        return []
+    said = turn.answer if isinstance(turn.answer, WriteClip) else Words(turn.answer, is_learned=True)
+    return [said, End()]
+
+
+def _with_chat_template(turns: Many[Turn], tokenizer: PreTrainedTokenizerBase) -> list[Segment]:
+    segments: list[Segment] = []
+    messages: list[dict[str, str]] = []
+    told = ""
+    for turn in turns:
+        messages.append({"role": "user", "content": f"{_MARK if turn.clips else ''}{turn.request}"})
+        prompt = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        segments += _marked(_after(prompt, told, tokenizer), turn)
+        told = prompt
+        if turn.answer is None:
+            break
+        said = _MARK if isinstance(turn.answer, WriteClip) else turn.answer
+        messages.append({"role": "assistant", "content": said})
+        segments += _answer(turn)
+        told = f"{prompt}{said}{tokenizer.eos_token}"
+    return segments
+
+
+def _after(prompt: str, told: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    """What a template adds to the conversation told so far, without the begin token, which the builder adds."""
+    if not prompt.startswith(told):
+        cause = "has a chat template that does not go on after an answer and its end token"
+        raise CheckpointError(tokenizer.name_or_path or "tokenizer", cause, "Use the [INST] template")
+    rest = prompt[len(told) :]
+    return rest if told else rest.removeprefix(tokenizer.bos_token or "")
+
+
+def _marked(text: str, turn: Turn) -> list[Segment]:
+    before, mark, after = text.partition(_MARK)
+    if not mark:
+        return [Words(text)]
+    return [Words(before), ReadClips(turn.clips, turn.is_image), Words(after)]
+
+
+def video_request(caption: str, rng: random.Random | None = None, is_image: bool = False) -> str:
+    """A request for a clip (or an image) that shows what the caption says; rng chooses the wording, None the first."""
+    wordings = IMAGE_REQUESTS if is_image else VIDEO_REQUESTS
+    return (wordings[0] if rng is None else rng.choice(wordings)).format(caption=caption)
+
+
+def caption_request(rng: random.Random | None = None, is_image: bool = False) -> str:
+    """A request for a caption; rng chooses the wording, None the first."""
+    wordings = IMAGE_CAPTION_REQUESTS if is_image else CAPTION_REQUESTS
+    return wordings[0] if rng is None else rng.choice(wordings)
+
+
+def plain_answer(text: str) -> str:
+    """What the model said, without the special tokens and doubled spaces."""
+    return re.sub(r"\s+", " ", re.sub(r"</?(?:img|vid|frame)>|<frame_\d{5}>|</?s>", " ", text)).strip()
