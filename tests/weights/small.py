@@ -6,11 +6,17 @@ import dataclasses
 from pathlib import Path
 
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
 from divot.config.models import (
     AutoencoderConfig,
     DetokenizerConfig,
+    HeadConfig,
+    LanguageModelConfig,
     ModelConfig,
     ProjectorConfig,
     TokenizerConfig,
@@ -19,6 +25,7 @@ from divot.config.models import (
 )
 from divot.detokenizer import VideoDetokenizer
 from divot.detokenizer.schedule import NoiseSchedule
+from divot.lm.model import DivotLM
 from divot.tokenizer import VideoTokenizer
 from divot.weights.names import to_theirs
 from divot.weights.official_files import DETOKENIZER_FILES, FOLDER, TOKENIZER_FILE
@@ -26,6 +33,16 @@ from divot.weights.official_names import CLIP_REST, TOKENIZER_COPY, detokenizer_
 from divot.weights.official_schedule import schedule_buffers
 
 Tensors = dict[str, Tensor]
+SMALL_BACKBONE = {
+    "model_type": "mistral",
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 512,
+    "sliding_window": None,
+}
 
 
 def small_config() -> ModelConfig:
@@ -113,3 +130,16 @@ def assert_same_files(one: Path, other: Path) -> None:
 def with_vit(config: ModelConfig, **changes: object) -> ModelConfig:
     vit = dataclasses.replace(config.tokenizer.vit, **changes)  # type: ignore[arg-type]
     return ModelConfig(dataclasses.replace(config.tokenizer, vit=vit), config.detokenizer)
+
+
+def small_language_model(seed: int = 0) -> DivotLM:
+    """Two layers over few words, for the tokens of `small_config`."""
+    words = Tokenizer(WordLevel({"<s>": 0, "</s>": 1, "a": 2, "cat": 3}, unk_token="</s>"))
+    words.pre_tokenizer = Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>", eos_token="</s>")
+    config = LanguageModelConfig(
+        token_width=8, num_tokens=6, head=HeadConfig(num_components=2), backbone=SMALL_BACKBONE
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return DivotLM.new(config, tokenizer).eval()

@@ -2,9 +2,12 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from divot.config.errors import CheckpointError
 from divot.config.models import ModelConfig
@@ -12,7 +15,8 @@ from divot.config.presets import preset
 from divot.detokenizer import VideoDetokenizer
 from divot.tokenizer import VideoTokenizer
 from divot.weights import store
-from divot.weights.store import ModelFolder, write_model_folder
+from divot.weights.store import ModelFolder, add_language_model, write_model_folder
+from weights.small import small_language_model
 
 
 def small_config() -> ModelConfig:
@@ -170,3 +174,83 @@ def test_push_sends_the_whole_folder(folder, monkeypatch):
     )
     assert folder.push_to_hub("me/model") == "address"
     assert calls == ["me/model", str(folder.path)]
+
+
+def test_language_model_comes_back_equal(parts, tmp_path):
+    lm = small_language_model()
+    model = write_model_folder(
+        tmp_path / "m", parts[0], {"x": parts[1]}, dtype=None, language_models={"default": lm}
+    )
+    assert model.contents.language_models == {"default": "lm"}
+    loaded = model.language_model(attention="eager")
+    assert not loaded.training
+    assert loaded.backbone.config._attn_implementation == "eager"
+    state = loaded.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in lm.state_dict().items())
+    assert loaded.tokenizer.get_vocab() == lm.tokenizer.get_vocab()
+
+
+def test_language_model_is_added_and_replaced(folder):
+    tokenizer_hash = folder.tokenizer_hash
+    added = add_language_model(folder.path, "default", small_language_model(), dtype=None)
+    first = added.language_model_hash("default")
+    assert added.contents.detokenizers == folder.contents.detokenizers
+    replaced = add_language_model(folder.path, "default", small_language_model(seed=1))
+    assert replaced.contents.language_models == {"default": "lm"}
+    assert replaced.language_model_hash("default") != first
+    assert replaced.tokenizer_hash == tokenizer_hash
+    stored = load_file(folder.path / "lm" / "backbone" / "model.safetensors")
+    assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
+    assert replaced.language_model().dtype == torch.float32
+    wanted = {"model.json", "tokenizer", "detokenizer", "detokenizer_generation", "lm"}
+    assert {path.name for path in folder.path.iterdir()} == wanted
+
+
+def test_language_model_that_cannot_be_written_leaves_the_model_as_it_was(folder, monkeypatch):
+    first = add_language_model(folder.path, "default", small_language_model())
+
+    def fail(*_args, **_kwargs):
+        raise RuntimeError("disk full")
+
+    monkeypatch.setattr("divot.lm.model.save_file", fail)
+    for name in ("default", "story"):
+        with pytest.raises(RuntimeError):
+            add_language_model(folder.path, name, small_language_model(seed=1))
+    after = ModelFolder(folder.path)
+    assert after.contents == first.contents
+    assert after.language_model_hash("default") == first.language_model_hash("default")
+
+
+def test_tasks_choose_their_language_model(folder):
+    lm = small_language_model()
+    with pytest.raises(CheckpointError, match=r"no language model for the task 'chat'.*here: none"):
+        folder.language_model()
+    only = add_language_model(folder.path, "default", lm)
+    assert {only.language_model_name(task) for task in store.LANGUAGE_TASKS} == {"default"}
+    for name in ("comprehension", "generation"):
+        model = add_language_model(folder.path, name, lm)
+    assert model.contents.language_models["generation"] == "lm_generation"
+    chosen = {task: model.language_model_name(task) for task in ("ask", "caption", "chat", "generate")}
+    assert chosen == dict.fromkeys(("ask", "caption", "chat"), "comprehension") | {"generate": "generation"}
+    with pytest.raises(CheckpointError, match=r"for the task 'story'.*comprehension, default, generation"):
+        model.language_model_name("story")
+    with pytest.raises(CheckpointError, match="no task 'reconstruct'"):
+        model.language_model_name("reconstruct")
+    with pytest.raises(CheckpointError, match="no language model 'other'"):
+        model.language_model("other")
+    with pytest.raises(CheckpointError, match="no language model 'other'"):
+        model.language_model_hash("other")
+    assert add_language_model(folder.path, "story", lm).language_model_name("story") == "story"
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "backbone/config.json"])
+def test_language_model_that_is_not_whole_is_refused(folder, file):
+    add_language_model(folder.path, "default", small_language_model())
+    (folder.path / "lm" / file).unlink()
+    with pytest.raises(CheckpointError, match=f"no lm/{file}"):
+        ModelFolder(folder.path)
+
+
+def test_model_folder_is_opened_without_the_libraries_of_language_models():
+    code = "import sys, divot.weights.store; assert 'divot.lm.model' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

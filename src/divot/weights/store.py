@@ -1,107 +1,67 @@
-"""Model folders: one tokenizer, its de-tokenizers by name, and which of them a task asks for.
+"""Model folders: one tokenizer, de-tokenizers and language models by name, and which of them a task asks for.
 
 model/
   model.json                              what is in the folder
   tokenizer/{config.json, model.safetensors}
   detokenizer/{config.json, model.safetensors}       one such folder a named de-tokenizer
+  lm/{config.json, model.safetensors, backbone/}     one such folder a named language model
+
+What model.json says is in `contents`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from divot.config.errors import CheckpointError
-from divot.config.files import write_json, written_whole
+from divot.config.files import written_whole
 from divot.config.presets import PRESET_NAMES
 from divot.detokenizer import VideoDetokenizer
 from divot.layers.component import CONFIG_FILE, WEIGHTS_FILE, local_folder
 from divot.tokenizer import VideoTokenizer
+from divot.weights.contents import (
+    BACKBONE_CONFIG,
+    DEFAULT_LANGUAGE_MODEL,
+    DEFAULT_TASKS,
+    GENERATION,
+    LANGUAGE_TASKS,
+    MODEL_FILE,
+    RECONSTRUCTION,
+    TOKENIZER_FOLDER,
+    ModelContents,
+    NamedParts,
+    detokenizer_folder,
+    language_model_folder,
+    read_contents,
+    write_contents,
+)
 
-MODEL_FILE = "model.json"
-FORMAT = 1
+if TYPE_CHECKING:
+    from divot.lm.model import DivotLM
+
+__all__ = [
+    "DEFAULT_LANGUAGE_MODEL",
+    "DEFAULT_TASKS",
+    "GENERATION",
+    "LANGUAGE_TASKS",
+    "MODEL_FILE",
+    "RECONSTRUCTION",
+    "ModelFolder",
+    "add_language_model",
+    "read_contents",
+    "refuse_foreign_folder",
+    "write_model_folder",
+]
+
 BUNDLED = Path(__file__).parent
 """Holds a model folder for each preset that has weights in the package."""
-TOKENIZER_FOLDER = "tokenizer"
-RECONSTRUCTION, GENERATION = "reconstruction", "generation"
-DEFAULT_TASKS = {
-    "reconstruct": RECONSTRUCTION,
-    "decode": RECONSTRUCTION,
-    "generate": GENERATION,
-    "story": GENERATION,
-}
-"""Which de-tokenizer each task prefers. A model that has only one uses it for every task."""
-
-
-@dataclass(frozen=True)
-class ModelContents:
-    """What model.json says."""
-
-    format: int = FORMAT
-    """Version of this layout."""
-    preset: str | None = None
-    """Preset whose sizes the model has, if it is one."""
-    tokenizer: str = TOKENIZER_FOLDER
-    """Folder of the tokenizer."""
-    detokenizers: dict[str, str] = field(default_factory=dict)
-    """Name of each de-tokenizer -> its folder."""
-    language_models: dict[str, str] = field(default_factory=dict)
-    """Name of each language model -> its folder."""
-    tasks: dict[str, str] = field(default_factory=lambda: dict(DEFAULT_TASKS))
-    """Task -> name of the de-tokenizer it uses."""
-
-
-def read_contents(folder: Path) -> ModelContents:
-    """What model.json of that folder says, checked against the folder.
-
-    Raises:
-        CheckpointError: if the file is missing, is not of this form, or names folders that are not whole.
-    """
-    path = folder / MODEL_FILE
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        remedy = "Give a model folder (it holds model.json); `divot inspect` tells what a folder is"
-        raise CheckpointError(folder, f"has no readable {MODEL_FILE}", remedy) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(path, "is not JSON", "Copy the folder again") from error
-    contents = _checked_contents(path, values)
-    folders = [contents.tokenizer, *contents.detokenizers.values(), *contents.language_models.values()]
-    for name in folders:
-        if not name or Path(name).is_absolute() or ".." in Path(name).parts:
-            raise CheckpointError(path, f"names the folder {name!r}", "Name folders inside the model folder")
-    for name in folders[: 1 + len(contents.detokenizers)]:
-        for file in (CONFIG_FILE, WEIGHTS_FILE):
-            if not (folder / name / file).is_file():
-                raise CheckpointError(folder, f"has no {name}/{file}", "Copy the whole folder again")
-    return contents
-
-
-def _checked_contents(path: Path, values: Any) -> ModelContents:
-    if not isinstance(values, dict):
-        raise CheckpointError(path, "is not a mapping", "Copy the folder again")
-    if values.get("format") != FORMAT:
-        cause = f"has format {values.get('format')!r}, this version reads {FORMAT}"
-        raise CheckpointError(path, cause, "Use the version of divot that wrote it, or convert again")
-    known = {f.name for f in fields(ModelContents)}
-    if unknown := sorted(values.keys() - known):
-        cause = f"has the unknown key {unknown[0]!r}"
-        raise CheckpointError(path, cause, f"Known here: {', '.join(sorted(known))}")
-    for key in ("detokenizers", "language_models", "tasks"):
-        mapping = values.get(key, {})
-        if not isinstance(mapping, dict) or not all(isinstance(v, str) for v in mapping.values()):
-            raise CheckpointError(path, f"'{key}' is {mapping!r}", "Give a mapping of names to names")
-    for key, kinds in (("preset", (str, type(None))), ("tokenizer", (str,))):
-        if key in values and not isinstance(values[key], kinds):
-            raise CheckpointError(path, f"'{key}' is {values[key]!r}", "Give a name")
-    return ModelContents(**values)
 
 
 class ModelFolder:
@@ -119,7 +79,9 @@ class ModelFolder:
         self.path = Path(path)
         self.source = str(path if source is None else source)
         self.contents = read_contents(self.path)
-        self._detokenizer_hashes: dict[str, str] = {}
+        self._detokenizers = NamedParts(self.source, "de-tokenizer", self.contents.detokenizers)
+        self._language_models = NamedParts(self.source, "language model", self.contents.language_models)
+        self._hashes: dict[str, str] = {}
 
     @classmethod
     def open(cls, source: str | Path) -> ModelFolder:
@@ -161,7 +123,7 @@ class ModelFolder:
             CheckpointError: if the model has none of that name or for that task.
         """
         name = self.detokenizer_name(task) if name is None else name
-        return VideoDetokenizer.from_pretrained(self.path, self._detokenizer_folder(name), dtype)
+        return VideoDetokenizer.from_pretrained(self.path, self._detokenizers.folder(name), dtype)
 
     def detokenizer_name(self, task: str) -> str:
         """Name of the de-tokenizer that a task uses; a model with only one has it for every task it knows.
@@ -169,29 +131,42 @@ class ModelFolder:
         Raises:
             CheckpointError: if the task is unknown, or the model has none for it.
         """
-        tasks, names = self.contents.tasks, self.contents.detokenizers
-        if task not in tasks and task not in DEFAULT_TASKS:
-            known = ", ".join(sorted({*tasks, *DEFAULT_TASKS}))
-            raise CheckpointError(self.source, f"knows no task {task!r}", f"Tasks: {known}. {self._names()}")
-        name = tasks.get(task)
-        if name in names:
-            return str(name)
-        if len(names) == 1:
-            return next(iter(names))
-        raise CheckpointError(self.source, f"has no de-tokenizer for the task {task!r}", self._names())
+        return self._detokenizers.for_task(task, DEFAULT_TASKS | self.contents.tasks, self.contents.tasks)
 
-    def _detokenizer_folder(self, name: str) -> str:
-        if name not in self.contents.detokenizers:
-            raise CheckpointError(self.source, f"has no de-tokenizer {name!r}", self._names())
-        return self.contents.detokenizers[name]
+    def language_model(
+        self,
+        name: str | None = None,
+        dtype: torch.dtype | None = torch.float32,
+        attention: str = "sdpa",
+    ) -> DivotLM:
+        """The language model of that name, in evaluation mode.
 
-    def _names(self) -> str:
-        return f"De-tokenizers here: {', '.join(sorted(self.contents.detokenizers)) or 'none'}"
+        Args:
+            name: None takes that of the task `chat`.
+            dtype: of the weights in memory; None keeps the type on disk.
+            attention: one of `divot.lm.backbone.ATTENTIONS`.
+
+        Raises:
+            CheckpointError: if the model has none of that name, or it is not whole.
+        """
+        # Commands that never speak need not load the libraries of language models.
+        from divot.lm.model import DivotLM
+
+        name = self.language_model_name("chat") if name is None else name
+        return DivotLM.from_pretrained(self.path, self._language_models.folder(name), dtype, attention)
+
+    def language_model_name(self, task: str) -> str:
+        """Name of the language model that a task uses; a model with only one has it for every task it knows.
+
+        Raises:
+            CheckpointError: if the task is unknown, or the model has none for it.
+        """
+        return self._language_models.for_task(task, LANGUAGE_TASKS, LANGUAGE_TASKS)
 
     @cached_property
     def tokenizer_hash(self) -> str:
         """sha256 (hex) over the tokenizer's config.json and weights: tells whose tokens some tokens are."""
-        return _component_hash(self.path / self.contents.tokenizer)
+        return self._hash(self.contents.tokenizer)
 
     def detokenizer_hash(self, name: str) -> str:
         """The same of the de-tokenizer of that name.
@@ -199,9 +174,20 @@ class ModelFolder:
         Raises:
             CheckpointError: if the model has none of that name.
         """
-        if name not in self._detokenizer_hashes:
-            self._detokenizer_hashes[name] = _component_hash(self.path / self._detokenizer_folder(name))
-        return self._detokenizer_hashes[name]
+        return self._hash(self._detokenizers.folder(name))
+
+    def language_model_hash(self, name: str) -> str:
+        """The same of the language model of that name, its backbone and adapter among it.
+
+        Raises:
+            CheckpointError: if the model has none of that name.
+        """
+        return self._hash(self._language_models.folder(name))
+
+    def _hash(self, folder: str) -> str:
+        if folder not in self._hashes:
+            self._hashes[folder] = _component_hash(self.path / folder)
+        return self._hashes[folder]
 
     def push_to_hub(self, repo_id: str) -> str:
         """Upload the whole folder to the hub; gives the address of the commit."""
@@ -214,21 +200,18 @@ class ModelFolder:
 
 def _component_hash(folder: Path) -> str:
     digest = hashlib.sha256()
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        with (folder / name).open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+    for pattern in (
+        CONFIG_FILE,
+        WEIGHTS_FILE,
+        BACKBONE_CONFIG,
+        "backbone/*.safetensors",
+        "adapter/*.safetensors",
+    ):
+        for path in sorted(folder.glob(pattern)):
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
     return digest.hexdigest()
-
-
-def detokenizer_folder(name: str) -> str:
-    """Folder of a named de-tokenizer: `detokenizer` for reconstruction, `detokenizer_<name>` for others."""
-    return "detokenizer" if name == RECONSTRUCTION else f"detokenizer_{name}"
-
-
-def write_contents(folder: Path, contents: ModelContents) -> None:
-    """Write model.json of a model folder."""
-    write_json(folder / MODEL_FILE, asdict(contents))
 
 
 def refuse_foreign_folder(path: str | Path) -> None:
@@ -251,6 +234,7 @@ def write_model_folder(
     tasks: Mapping[str, str] | None = None,
     preset: str | None = None,
     dtype: torch.dtype | None = torch.float16,
+    language_models: Mapping[str, DivotLM] | None = None,
 ) -> ModelFolder:
     """Write a whole model folder, or nothing; an existing one is replaced.
 
@@ -261,6 +245,7 @@ def write_model_folder(
         tasks: task -> name; None takes `DEFAULT_TASKS`.
         preset: preset whose sizes the model has, if it is one.
         dtype: type of the weights on disk; None keeps the type in memory.
+        language_models: language models by name; `default` for the only one.
 
     Raises:
         ValueError: if a task names a de-tokenizer that is not given.
@@ -270,11 +255,43 @@ def write_model_folder(
     if tasks is not None and (absent := sorted(set(tasks.values()) - detokenizers.keys())):
         raise ValueError(f"tasks name {absent[0]!r}, wanted one of {', '.join(sorted(detokenizers))}")
     folders = {name: detokenizer_folder(name) for name in detokenizers}
+    language_folders = {name: language_model_folder(name) for name in language_models or {}}
     with written_whole(path) as beside:
         beside.mkdir()
         tokenizer.save_pretrained(beside / TOKENIZER_FOLDER, dtype)
         for name, model in detokenizers.items():
             model.save_pretrained(beside / folders[name], dtype)
-        chosen = dict(DEFAULT_TASKS if tasks is None else tasks)
-        write_contents(beside, ModelContents(preset=preset, detokenizers=folders, tasks=chosen))
+        for name, lm in (language_models or {}).items():
+            lm.save_pretrained(beside / language_folders[name], dtype)
+        contents = ModelContents(
+            preset=preset,
+            detokenizers=folders,
+            language_models=language_folders,
+            tasks=dict(DEFAULT_TASKS if tasks is None else tasks),
+        )
+        write_contents(beside, contents)
     return ModelFolder(path)
+
+
+def add_language_model(
+    folder: str | Path, name: str, lm: DivotLM, dtype: torch.dtype | None = torch.float16
+) -> ModelFolder:
+    """Put a language model into a model folder, in place of the one of that name if there is one.
+
+    The folder is a whole model at every moment: with the old one, or with the new one.
+
+    Args:
+        folder: an existing model folder.
+        name: `default` for the only one; tasks look for the names in `LANGUAGE_TASKS`.
+        lm: the language model.
+        dtype: type of the weights on disk; None keeps the type in memory.
+
+    Raises:
+        CheckpointError: if there is no model folder.
+    """
+    folder = Path(folder)
+    contents = read_contents(folder)
+    place = contents.language_models.get(name, language_model_folder(name))
+    lm.save_pretrained(folder / place, dtype)
+    write_contents(folder, replace(contents, language_models={**contents.language_models, name: place}))
+    return ModelFolder(folder)
