@@ -51,14 +51,14 @@ def _batch(inputs: dict[str, Tensor], case: str) -> LanguageBatch:
     mask = values["attention_mask"]
     embeds = values["video_embeds"]
     return LanguageBatch(
-        ids_BL=values["input_ids"],
-        labels_BL=values["labels"],
-        is_present_BL=mask != 0,
-        reads_BL=values["ids_cmp_mask"],
-        writes_BL=values["ids_gen_mask"],
-        blocks_BL=official_block_ids(mask, mask.shape[1]),
-        read_RND=embeds[values["embeds_cmp_mask"]],
-        written_WND=embeds[values["embeds_gen_mask"]],
+        ids=values["input_ids"],
+        labels=values["labels"],
+        is_present=mask != 0,
+        reads=values["ids_cmp_mask"],
+        writes=values["ids_gen_mask"],
+        blocks=official_block_ids(mask, mask.shape[1]),
+        read_tokens=embeds[values["embeds_cmp_mask"]],
+        written_tokens=embeds[values["embeds_gen_mask"]],
     )
 
 

@@ -1,4 +1,4 @@
-"""evaluate reconstruction."""
+"""evaluate reconstruction, world."""
 
 from __future__ import annotations
 
@@ -104,3 +104,49 @@ def reconstruction(
     rejected = [f"  not read: {name}: {cause}" for name, cause in result.run["rejected"].items()]
     about = f"{result.run['clips']} clips by {result.run['detokenizer']['name']}"
     screen.result(result.to_json(), about, *lines, *rejected, *(f"wrote {path}" for path in files))
+
+
+@app.command()
+def world(
+    num_clips: Annotated[int, typer.Option("-n", "--clips", min=1, help="Clips of the test split.")] = 100,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", help="Write the scores here, a page and a sheet beside it; - prints them."),
+    ] = None,
+    has_controls: Annotated[
+        bool, typer.Option("--controls/--no-controls", help="Also ask without the video, or of another one.")
+    ] = True,
+    has_generation: Annotated[
+        bool, typer.Option("--generation/--no-generation", help="Also make clips from captions.")
+    ] = True,
+    is_mean: options.Mean = False,
+    temperature: options.Temperature = None,
+    component_temperature: options.ComponentTemperature = None,
+    model: options.Model = "tiny",
+    device: options.Device = "auto",
+    dtype: options.Dtype = DtypeName.float32,
+    seed: options.Seed = 0,
+    quiet: options.Quiet = False,
+) -> None:
+    """Ask about clips of Sprite World, caption them and make clips from captions, and score it all."""
+    as_json = json_file == Path("-")
+    if json_file is not None and not as_json and json_file.suffix.lower() != ".json":
+        raise RecipeError("--json", f"{json_file} does not end in .json", "Give a name that does")
+    screen = Screen(as_json, quiet)
+    with screen.progress("evaluate") as on_progress:
+        from divot.evaluation.world_report import score_rows, write_world_report
+        from divot.evaluation.world_scores import evaluate_world
+        from divot.pipelines.divot import Divot
+
+        scores = evaluate_world(
+            Divot.from_pretrained(model, device, dtype.value),
+            seed,
+            num_clips,
+            has_controls,
+            has_generation,
+            options.token_sampling(is_mean, temperature, component_temperature),
+            lambda share: on_progress(share, 0),
+        )
+        files = [] if json_file is None or as_json else write_world_report(scores, json_file)
+    lines = [f"{name:<40} {text}  (n = {number})" for name, text, number in score_rows(scores)]
+    screen.result(scores.to_json(), *lines, *(f"wrote {path}" for path in files))

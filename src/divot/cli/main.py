@@ -10,12 +10,12 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from divot.cli import evaluate, journeys, models, train, world
+from divot.cli import evaluate, journeys, language, models, train, world
 from divot.cli.screen import print_error
 from divot.config.errors import DivotError
 
 EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
-EXTRAS = {"accelerate": "train", "tensorboard": "train", "gradio": "app", "ray": "cluster"}
+EXTRAS = {"accelerate": "train", "peft": "train", "tensorboard": "train", "gradio": "app", "ray": "cluster"}
 """Package that not every installation has -> the extra that brings it."""
 
 
@@ -61,6 +61,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 journeys.register(app)
+language.register(app)
 models.register(app)
 app.add_typer(models.convert, name="convert")
 app.add_typer(world.app, name="world")
@@ -82,7 +83,7 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Video to tokens and back: two seconds of video, 64 tokens."""
+    """Video to tokens and back, and words about it: two seconds of video are 64 tokens."""
 
 
 def main() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from divot.lm.generate import TokenSampling
 
 
 class DtypeName(str, Enum):
@@ -29,6 +32,7 @@ class SamplingName(str, Enum):
     """Which clips of a video are read."""
 
     consecutive = "consecutive"
+    spread = "spread"
     official_comprehension = "official-comprehension"
     official_reconstruction = "official-reconstruction"
 
@@ -84,3 +88,27 @@ VideoOut = Annotated[
     Path,
     typer.Option("--out", "-o", callback=_video_output, help="Video to write: .mp4, .gif or .webp."),
 ]
+Mean = Annotated[bool, typer.Option("--mean", help="Take the mean of what is predicted, not a draw.")]
+Temperature = Annotated[
+    float | None,
+    typer.Option("--temperature", min=0.0, help="Factor on the variances of a draw.", show_default="0.1"),
+]
+ComponentTemperature = Annotated[
+    float | None,
+    typer.Option(
+        "--component-temperature",
+        min=0.0,
+        help="Below 1 likelier parts of the mixture are drawn more often; 0 takes the likeliest.",
+        show_default="1",
+    ),
+]
+
+
+def token_sampling(
+    is_mean: bool, temperature: float | None, component_temperature: float | None
+) -> TokenSampling:
+    """How tokens are drawn, what is not given left as it is."""
+    from divot.lm.generate import TokenSampling
+
+    given = {"temperature": temperature, "component_temperature": component_temperature}
+    return TokenSampling(is_mean, **{name: value for name, value in given.items() if value is not None})

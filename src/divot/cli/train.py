@@ -1,4 +1,4 @@
-"""train tokenizer, detokenizer, vae."""
+"""train tokenizer, detokenizer, lm, vae."""
 
 from __future__ import annotations
 
@@ -137,5 +137,8 @@ def _command(stage: str, summary: str) -> Callable[..., None]:
 app.command("tokenizer")(_command("tokenizer", "Tokenizer and U-Net end to end, tokens never dropped."))
 app.command("detokenizer")(
     _command("detokenizer", "The U-Net alone under a frozen tokenizer, 5% of tokens dropped.")
+)
+app.command("lm")(
+    _command("lm", "The language model over a frozen tokenizer: captions, questions, generation.")
 )
 app.command("vae")(_command("vae", "The frame autoencoder."))

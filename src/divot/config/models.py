@@ -199,8 +199,8 @@ class LanguageModelConfig:
     uses_chat_template: bool = False
     """Put requests in the tokenizer's own chat template instead of [INST] ... [/INST]."""
     backbone: dict[str, Any] = field(default_factory=dict)
-    """Settings of a new backbone, `model_type` among them (`mistral`, `llama`, `qwen2`, ...); a saved model has those of
-    its backbone in the backbone's own config.json."""
+    """Settings of a new backbone, `model_type` among them (`mistral`, `llama`, `qwen2`, ...). A saved model has those
+    of its backbone in the backbone's own config.json."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from divot.config.errors import RecipeError
 from divot.config.presets import PRESET_NAMES
 
-STAGES = ("vae", "tokenizer", "detokenizer")
+STAGES = ("vae", "tokenizer", "detokenizer", "lm")
+TASKS = ("caption", "question", "generation", "image_caption", "image_generation")
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,14 @@ class OptimizerConfig:
     muon_learning_rate: float = 5e-4
     """Muon's steps are scaled to the size of AdamW's; it bears, and wants, a few times the rate."""
     betas: tuple[float, ...] = (0.9, 0.98)
+    eps: float = 1e-8
     weight_decay: float = 0.0
     warmup_steps: int = 500
     final_share: float = 0.05
     """The learning rate at the end, as a share of the highest."""
     clip_norm: float = 1.0
     ema_decay: float = 0.999
+    """Of the moving average of the weights, which is what a run leaves; 0 keeps none."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,31 @@ class LoRAConfig:
 
 
 @dataclass(frozen=True)
+class LanguageConfig:
+    """What the lm stage adds: the language model to begin with, what it is taught, how its losses are weighed."""
+
+    tasks: dict[str, float] = field(
+        default_factory=lambda: {"caption": 1.0, "question": 1.0, "generation": 1.0}
+    )
+    """Task (see `TASKS`) -> share among the samples."""
+    annotations: str | None = None
+    """A jsonl file of captions, questions and answers for files in `data.videos`; see docs/training.md."""
+    max_clips: int = 20
+    """Most clips of a video that a caption or question is about."""
+    max_questions: int = 6
+    """Most turns of one conversation."""
+    max_length: int = 2048
+    """Longest sequence; clips are never cut in half."""
+    video_weight: float = 1.0
+    """Of the head's loss, beside 1 for the text."""
+    backbone: str | None = None
+    """Hugging Face folder or hub id of a pre-trained language model; None: that of init_model, or a new one."""
+    vocab_size: int = 768
+    """Word pieces of a new backbone's tokenizer, learned from the captions; the places for video come on top."""
+    lora: LoRAConfig = field(default_factory=LoRAConfig)
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """One training run."""
 
@@ -75,6 +103,7 @@ class TrainConfig:
     """`no` for float32, `bf16` for autocast."""
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    language: LanguageConfig = field(default_factory=LanguageConfig)
     last_timestep_share: float = 0.0
     """Share of the clips that are noised to the very last time of the schedule, where tokens are all there is."""
     condition_drop: float = 0.0
@@ -112,6 +141,8 @@ class TrainConfig:
             raise RecipeError(
                 source, f"data.world_share is {self.data.world_share}", "Give a share from 0 to 1"
             )
+        if self.stage == "lm":
+            self._check_language(source)
         if self.data.world_share < 1 and self.data.videos is None:
             raise RecipeError(
                 source, "data.world_share is below 1 but data.videos is not set", "Set data.videos=FOLDER"
@@ -136,4 +167,17 @@ class TrainConfig:
         if min(self.batch_size, self.num_steps, self.log_every, self.sample_every, self.checkpoint_every) < 1:
             raise RecipeError(
                 source, "a size, count or interval is below 1", "Give whole numbers of 1 or more"
+            )
+
+    def _check_language(self, source: str) -> None:
+        language = self.language
+        if self.init_model is None:
+            raise RecipeError(source, "the lm stage needs a tokenizer", "Set init_model=FOLDER")
+        if unknown := sorted(language.tasks.keys() - set(TASKS)):
+            raise RecipeError(source, f"language.tasks names {unknown[0]!r}", f"Known: {', '.join(TASKS)}")
+        if min(language.tasks.values(), default=-1.0) < 0 or not sum(language.tasks.values()):
+            raise RecipeError(source, "language.tasks has no share above 0", "Give shares of 0 or more")
+        if self.data.world_share < 1 and language.annotations is None:
+            raise RecipeError(
+                source, "data.world_share is below 1 but there are no annotations", "Set language.annotations=FILE"
             )

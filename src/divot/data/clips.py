@@ -22,20 +22,42 @@ MAX_DRAWS = 20
 log = logging.getLogger(__name__)
 
 
+class Rejects:
+    """Files that could not be read, with the reason; each is told once.
+
+    Args:
+        file: a jsonl file that takes a line for each.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        self.file = file
+        self.causes: dict[str, str] = {}
+
+    def add(self, path: Path, error: VideoReadError) -> None:
+        """Take note of a file."""
+        if str(path) in self.causes:
+            return
+        self.causes[str(path)] = error.cause
+        log.warning("left out: %s", error)
+        if self.file is not None:
+            # A line each, from whichever worker met it.
+            with self.file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"file": str(path), "cause": error.cause}) + "\n")
+
+
 class ClipDataset:
     """Clip number n of a run: a Sprite World clip of the training split, or a random clip of a random video.
 
-    A torch map-style dataset. A video that cannot be read is named with its reason in `rejected` and in the rejects
-    file, and another is drawn in its place.
+    A torch map-style dataset. A video that cannot be read is named with its reason in `rejects`, and another is drawn
+    in its place.
     """
 
     def __init__(
         self, config: DataConfig, seed: int, size_px: int, length: int, rejects_file: Path | None = None
     ) -> None:
         self.config, self.seed, self.size_px, self.length = config, seed, size_px, length
-        self.rejects_file = rejects_file
+        self.rejects = Rejects(rejects_file)
         self.videos = list_videos([config.videos]) if config.videos and config.world_share < 1 else []
-        self.rejected: dict[str, str] = {}
 
     def __len__(self) -> int:
         return self.length
@@ -50,7 +72,7 @@ class ClipDataset:
             try:
                 frames = self._video_clip(path, rng)
             except VideoReadError as error:
-                self._reject(path, error)
+                self.rejects.add(path, error)
                 continue
             return frames[:, :, ::-1] if self.config.flip and rng.random() < 0.5 else frames
         raise DataError(
@@ -58,16 +80,6 @@ class ClipDataset:
             f"{MAX_DRAWS} videos in a row could not be read (last: {path})",
             "Remove or repair the files",
         )
-
-    def _reject(self, path: Path, error: VideoReadError) -> None:
-        if str(path) in self.rejected:
-            return
-        self.rejected[str(path)] = error.cause
-        log.warning("left out: %s", error)
-        if self.rejects_file is not None:
-            # A line each, from whichever worker met it.
-            with self.rejects_file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"file": str(path), "cause": error.cause}) + "\n")
 
     def _video_clip(self, path: Path, rng: np.random.Generator) -> np.ndarray:
         # Only here: world clips need no video library.

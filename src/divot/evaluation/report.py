@@ -12,7 +12,7 @@ from divot.evaluation.results import ReconstructionResult
 from divot.video import contact_sheet
 
 _SHEET_FRAME_PX = 128
-_STYLE = (
+STYLE = (
     "body { font-family: sans-serif; margin: 2em; } td, th { padding: 0.2em 0.8em; text-align: left; } "
     "img { max-width: 100%; image-rendering: pixelated; }"
 )
@@ -73,7 +73,7 @@ def _page(result: ReconstructionResult, sheet_name: str) -> str:
     return "\n".join(
         [
             "<!doctype html>",
-            f'<meta charset="utf-8"><title>Reconstruction</title><style>{_STYLE}</style>',
+            f'<meta charset="utf-8"><title>Reconstruction</title><style>{STYLE}</style>',
             "<h1>Reconstruction</h1>",
             f"<p>{run['clips']} clips, seed {run['seed']}, model {model}, {run['date']}</p>",
             "<table><tr><th>measure</th><th>mean [95% interval]</th><th>clips</th><th>definition</th></tr>",

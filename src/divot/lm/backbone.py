@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
 
 from divot.config.errors import CheckpointError, RecipeError
+from divot.text.sequence import NO_BLOCK
 
 if TYPE_CHECKING:
     from transformers import Cache, PretrainedConfig
@@ -147,6 +149,8 @@ def attention_mask(
         cause = f"mixes kinds of attention ({', '.join(sorted(kinds))})"
         raise RecipeError(f"backbone {config.model_type!r}", cause, "Take one whose layers are alike")
     is_sliding = getattr(config, "sliding_window", None) is not None and kinds != {"full_attention"}
+    # transformers counts block ids from the first cached position; those in the cache are over and done with.
+    blocks_BK = F.pad(blocks_BL, (is_present_BK.shape[1] - blocks_BL.shape[1], 0), value=NO_BLOCK)
     make = create_sliding_window_causal_mask if is_sliding else create_causal_mask
     return make(
         config=config,
@@ -154,5 +158,5 @@ def attention_mask(
         attention_mask=is_present_BK,
         past_key_values=cache,
         position_ids=positions_BL,
-        block_sequence_ids=blocks_BL,
+        block_sequence_ids=blocks_BK,
     )

@@ -19,19 +19,22 @@ from divot.text.sequence import IGNORED, NO_BLOCK, Sequence
 class LanguageBatch:
     """What the language model reads in one forward pass."""
 
-    ids_BL: Tensor
-    labels_BL: Tensor
-    """The id where the text loss counts, else -100."""
-    is_present_BL: Tensor
-    """False for padding."""
-    reads_BL: Tensor
-    writes_BL: Tensor
-    blocks_BL: Tensor
-    """Number of the written clip that a query belongs to, -1 elsewhere."""
-    read_RND: Tensor
-    """Tokens of the clips that are read, row after row of the batch."""
-    written_WND: Tensor
-    """Tokens of the clips that are written, row after row; without them (inference) W is 0."""
+    ids: Tensor
+    """[B, L]."""
+    labels: Tensor
+    """[B, L]: the id where the text loss counts, else -100."""
+    is_present: Tensor
+    """bool [B, L]: False for padding."""
+    reads: Tensor
+    """bool [B, L]: places of tokens that are read."""
+    writes: Tensor
+    """bool [B, L]: places of tokens that are written."""
+    blocks: Tensor
+    """[B, L]: number of the written clip that a query belongs to, -1 elsewhere."""
+    read_tokens: Tensor
+    """[R, N, D]: tokens of the clips that are read, row after row of the batch."""
+    written_tokens: Tensor
+    """[W, N, D]: tokens of the clips that are written, row after row; without them (inference) W is 0."""
 
     def to(self, device: torch.device | str) -> Self:
         """The same on another device."""
@@ -78,12 +81,12 @@ def collate(
     lengths = torch.tensor([len(sequence) for sequence in sequences])[:, None]
     places = torch.arange(length)
     return LanguageBatch(
-        ids_BL=rows("ids", pad_id),
-        labels_BL=rows("labels", IGNORED),
-        is_present_BL=places >= length - lengths if pads_left else places < lengths,
-        reads_BL=rows("reads", False),
-        writes_BL=rows("writes", False),
-        blocks_BL=rows("blocks", NO_BLOCK),
-        read_RND=torch.stack(list(read)) if read else torch.zeros(0, *token_shape),
-        written_WND=torch.stack(list(written)) if written else torch.zeros(0, *token_shape),
+        ids=rows("ids", pad_id),
+        labels=rows("labels", IGNORED),
+        is_present=places >= length - lengths if pads_left else places < lengths,
+        reads=rows("reads", False),
+        writes=rows("writes", False),
+        blocks=rows("blocks", NO_BLOCK),
+        read_tokens=torch.stack(list(read)) if read else torch.zeros(0, *token_shape),
+        written_tokens=torch.stack(list(written)) if written else torch.zeros(0, *token_shape),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -105,7 +106,7 @@ def official_scores(ids_BK: Tensor, scores_BV: Tensor, run_ids: Many[int]) -> Te
         run_ids: `<frame>`, the places, `</frame>`.
     """
     scores_BV = scores_BV.clone()
-    following = dict(zip(run_ids, run_ids[1:], strict=False))
+    following = dict(pairwise(run_ids))
     for ids, scores in zip(ids_BK.tolist(), scores_BV, strict=True):
         if ids[-1] in following:
             scores[following[ids[-1]]] = scores.max() + 10.0
@@ -152,7 +153,7 @@ class Dialogue:
         )
         for said, sequence in zip(self._said, sequences, strict=True):
             said.extend(sequence.ids)
-        return self._feed(self.model.embed(batch), batch.is_present_BL, batch.blocks_BL)
+        return self._feed(self.model.embed(batch), batch.is_present, batch.blocks)
 
     def _feed(self, embeddings_BLH: Tensor, is_present_BL: Tensor, blocks_BL: Tensor) -> Tensor:
         known = self._present.sum(dim=1, keepdim=True)

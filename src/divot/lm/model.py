@@ -93,6 +93,9 @@ class DivotLM(nn.Module):
     Source: Divot (arXiv 2412.04432), section 3.2 and appendix A.2.
     """
 
+    token_mean: Tensor
+    token_std: Tensor
+
     def __init__(
         self, config: LanguageModelConfig, backbone: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     ) -> None:
@@ -145,7 +148,7 @@ class DivotLM(nn.Module):
     def embed_tokens(self, tokens_RND: Tensor) -> Tensor:
         """Video tokens [R, N, D] to embeddings [R, N, H]."""
         scaled = (tokens_RND.to(self.device).float() - self.token_mean) / self.token_std
-        return self.input_projection(scaled.to(self.input_projection[0].weight.dtype))
+        return self.input_projection(scaled.to(next(self.input_projection.parameters()).dtype))
 
     def to_tokens(self, predicted: Tensor) -> Tensor:
         """What a head gives, in the tokenizer's own units."""
@@ -153,20 +156,20 @@ class DivotLM(nn.Module):
 
     def embed(self, batch: LanguageBatch) -> Tensor:
         """Embeddings [B, L, H] of a batch, clips in their places."""
-        embeddings = self.backbone.get_input_embeddings()(batch.ids_BL)
-        if len(batch.read_RND):
-            read = self.embed_tokens(batch.read_RND).flatten(0, 1).to(embeddings.dtype)
-            embeddings = embeddings.masked_scatter(batch.reads_BL[..., None], read)
-        if self.config.queries == "autoregressive" and len(batch.written_WND):
+        embeddings = self.backbone.get_input_embeddings()(batch.ids)
+        if len(batch.read_tokens):
+            read = self.embed_tokens(batch.read_tokens).flatten(0, 1).to(embeddings.dtype)
+            embeddings = embeddings.masked_scatter(batch.reads[..., None], read)
+        if self.config.queries == "autoregressive" and len(batch.written_tokens):
             # The first place keeps its own embedding, the others hold the token before them.
-            before = self.embed_tokens(batch.written_WND)[:, :-1].to(embeddings.dtype)
+            before = self.embed_tokens(batch.written_tokens)[:, :-1].to(embeddings.dtype)
             embeddings = embeddings.masked_scatter(self._follows(batch)[..., None], before.flatten(0, 1))
         return embeddings
 
     def _follows(self, batch: LanguageBatch) -> Tensor:
         """Places of a written clip but its first."""
-        follows = batch.writes_BL.clone()
-        follows[:, 1:] &= batch.blocks_BL[:, 1:] == batch.blocks_BL[:, :-1]
+        follows = batch.writes.clone()
+        follows[:, 1:] &= batch.blocks[:, 1:] == batch.blocks[:, :-1]
         follows[:, 0] = False
         return follows
 
@@ -207,27 +210,27 @@ class DivotLM(nn.Module):
 
     def states(self, batch: LanguageBatch) -> Tensor:
         """Last hidden states [B, L, H] of a batch that is padded on the right."""
-        positions = torch.arange(batch.ids_BL.shape[1], device=self.device).expand_as(batch.ids_BL)
-        return self.hidden(self.embed(batch), batch.is_present_BL, batch.blocks_BL, positions)
+        positions = torch.arange(batch.ids.shape[1], device=self.device).expand_as(batch.ids)
+        return self.hidden(self.embed(batch), batch.is_present, batch.blocks, positions)
 
     def forward(self, batch: LanguageBatch) -> LanguageLosses:
         """Both losses of a batch."""
         hidden = self.states(batch)
-        labels = batch.labels_BL[:, 1:]
+        labels = batch.labels[:, 1:]
         is_learned = labels != IGNORED
         # The vocabulary's scores are made only where they count.
         text = hidden.new_zeros((), dtype=torch.float32)
         if bool(is_learned.any()):
             text = F.cross_entropy(self.logits(hidden[:, :-1][is_learned]), labels[is_learned])
         video = hidden.new_zeros((), dtype=torch.float32)
-        if len(batch.written_WND):
-            wanted = (batch.written_WND.float() - self.token_mean) / self.token_std
+        if len(batch.written_tokens):
+            wanted = (batch.written_tokens.float() - self.token_mean) / self.token_std
             video = self.head.loss(self.query_states(hidden, batch), wanted)
-        return LanguageLosses(text, video, int(is_learned.sum()), len(batch.written_WND))
+        return LanguageLosses(text, video, int(is_learned.sum()), len(batch.written_tokens))
 
     def query_states(self, hidden_BLH: Tensor, batch: LanguageBatch) -> Tensor:
         """Hidden states [W, N, H] of the written clips' places."""
-        return hidden_BLH[batch.writes_BL].unflatten(0, (-1, self.config.num_tokens))
+        return hidden_BLH[batch.writes].unflatten(0, (-1, self.config.num_tokens))
 
     def add_lora(self, config: LoRAConfig) -> None:
         """Freeze the backbone but for a LoRA, its norms and the rows of the special tokens."""

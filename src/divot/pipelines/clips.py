@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -24,14 +25,16 @@ from divot.video import (
     iterate_clips,
     official_comprehension_indices,
     official_reconstruction_indices,
+    spread_clips,
     square_frames,
 )
 
 Source = str | Path | np.ndarray
 """A video file, or frames uint8 [T, H, W, 3] at 8 a second."""
-Sampling = Literal["consecutive", "official-comprehension", "official-reconstruction"]
-"""Which clips of a video are read: one after another, or as the official evaluation does (of understanding: up to 20
-spread over the video; of reconstruction: the first)."""
+Sampling = Literal["consecutive", "spread", "official-comprehension", "official-reconstruction"]
+"""Which clips of a video are read: one after another; at most 20 of these, evenly spread; or as the official evaluation
+does (of understanding: up to 20 spread over the video; of reconstruction: the first)."""
+MAX_SPREAD_CLIPS = 20
 
 
 def count_clips(source: Source, sampling: Sampling = "consecutive") -> int:
@@ -48,6 +51,8 @@ def count_clips(source: Source, sampling: Sampling = "consecutive") -> int:
             num_frames, rate_fps, duration_s = reader.num_frames, reader.rate_fps, reader.duration_s
     if sampling == "consecutive":
         return sum(1 for _ in consecutive_clips(duration_s))
+    if sampling == "spread":
+        return len(spread_clips(duration_s, MAX_SPREAD_CLIPS))
     return len(_official_places(num_frames, rate_fps, sampling))
 
 
@@ -96,6 +101,8 @@ def seen_clips(
     if sampling == "consecutive":
         for clip, frames in whole_clips(source, size_px, fit, skip):
             yield clip, frames[list(SEEN_FRAMES)]
+    elif sampling == "spread":
+        yield from _spread(source, size_px, fit, skip)
     elif isinstance(source, np.ndarray):
         for clip, indices in _official_places(len(source), CLIP_RATE_FPS, sampling)[skip:]:
             yield clip, square_frames(source[list(indices)], size_px, fit)
@@ -104,6 +111,23 @@ def seen_clips(
         with VideoReader(source) as reader:
             for clip, indices in _official_places(reader.num_frames, reader.rate_fps, sampling)[skip:]:
                 yield clip, from_uint8(reader.frames_at(indices, square))
+
+
+def _spread(source: Source, size_px: int, fit: Fit, skip: int) -> Iterator[tuple[Clip, torch.Tensor]]:
+    """At most `MAX_SPREAD_CLIPS` clips of the video with the frames that the tokenizer sees of each."""
+    seen = list(SEEN_FRAMES)
+    if isinstance(source, np.ndarray):
+        places = spread_clips(len(source) / CLIP_RATE_FPS, MAX_SPREAD_CLIPS)
+        for number, clip in enumerate(places[skip:], start=skip):
+            moments = np.minimum(clip.index * CLIP_FRAMES + np.array(seen), len(source) - 1)
+            yield replace(clip, index=number), square_frames(source[moments], size_px, fit)
+        return
+    square = SquareFit(size_px, fit)
+    with VideoReader(source) as reader:
+        places = spread_clips(reader.duration_s, MAX_SPREAD_CLIPS)
+        for number, clip in enumerate(places[skip:], start=skip):
+            times_s = [clip.times_s[frame] for frame in seen]
+            yield replace(clip, index=number), from_uint8(reader.frames_at_times(times_s, square))
 
 
 def _official_places(
@@ -115,7 +139,7 @@ def _official_places(
     elif sampling == "official-reconstruction":
         rows = [official_reconstruction_indices(num_frames, rate_fps)]
     else:
-        known = "consecutive, official-comprehension or official-reconstruction"
+        known = "consecutive, spread, official-comprehension or official-reconstruction"
         raise RecipeError("sampling", f"{sampling!r} is not known", f"Give {known}")
     lengths_s = [min(CLIP_DURATION_S, (num_frames - row[0]) / rate_fps) for row in rows]
     return [

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,9 +23,16 @@ from divot.detokenizer import VideoDetokenizer
 from divot.pipelines.clips import Sampling, Source, count_clips, seen_clips, true_frames, whole_clips
 from divot.pipelines.fidelity import psnr, ssim
 from divot.pipelines.load import resolve_device, resolve_dtype, resolve_sampler, shared_frame_size
+from divot.text import caption_request
 from divot.tokenizer import VideoTokenizer
 from divot.video import CLIP_FRAMES, SEEN_FRAMES, Clip, Fit, from_uint8, to_uint8
 from divot.weights.store import ModelFolder
+
+if TYPE_CHECKING:
+    from divot.lm.generate import TextSampling, TokenSampling
+    from divot.lm.model import DivotLM
+    from divot.pipelines.describe import Chat
+    from divot.pipelines.generate import GeneratedClip
 
 Progress = Callable[[float, int], None]
 """Called with the share of the work that is done, 0 to 1, and the number of clips done."""
@@ -78,6 +86,7 @@ class Divot:
         self.folder = folder
         self.device, self.dtype = resolve_device(device), resolve_dtype(dtype)
         self._detokenizers: dict[str, VideoDetokenizer] = {}
+        self._language_models: dict[str, DivotLM] = {}
 
     @classmethod
     def from_pretrained(
@@ -115,6 +124,56 @@ class Divot:
             model = self.folder.detokenizer(name=name, dtype=self.dtype)
             self._detokenizers[name] = model.to(self.device)
         return self._detokenizers[name]
+
+    def language_model(self, task: str = "ask") -> DivotLM:
+        """The language model that the task asks for.
+
+        Raises:
+            CheckpointError: if the model has none for it.
+        """
+        name = self.folder.language_model_name(task)
+        if name not in self._language_models:
+            self._language_models[name] = self.folder.language_model(name, self.dtype).to(self.device)
+        return self._language_models[name]
+
+    def ask(self, source: Source, question: str, fit: Fit = "crop") -> str:
+        """The answer to a question about a video or a picture; for turns and sampling see `chat`."""
+        return self.chat(source, fit).say(question)
+
+    def caption(self, source: Source, fit: Fit = "crop") -> str:
+        """What the video or picture shows, in words."""
+        return self.chat(source, fit).say(caption_request())
+
+    def chat(
+        self,
+        source: Source | None = None,
+        fit: Fit = "crop",
+        sampling: TextSampling | None = None,
+        seed: int = 0,
+    ) -> Chat:
+        """A conversation about one video; arguments and errors as `divot.pipelines.describe.Chat`."""
+        from divot.lm.generate import TextSampling
+        from divot.pipelines.describe import Chat
+
+        return Chat(self, source, fit, TextSampling() if sampling is None else sampling, seed)
+
+    def generate(
+        self,
+        text: str,
+        count: int = 1,
+        seed: int = 0,
+        sampling: TokenSampling | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        is_image: bool = False,
+        on_progress: Progress | None = None,
+    ) -> list[GeneratedClip]:
+        """Clips that show what the text says; arguments and errors as `divot.pipelines.generate.generate`."""
+        from divot.lm.generate import TokenSampling
+        from divot.pipelines.generate import generate
+
+        how = TokenSampling() if sampling is None else sampling
+        return generate(self, text, count, seed, how, steps, guidance, is_image, on_progress)
 
     @property
     def source(self) -> str:

@@ -158,6 +158,21 @@ class SequenceBuilder:
                 break
         return sequence
 
+    def continuation(self, ids: Many[int], segments: Many[Segment]) -> Sequence:
+        """What follows in a sequence that is begun: ids that were said, then segments without clips to read."""
+        sequence = Sequence()
+        sequence.add(ids)
+        for segment in segments:
+            if isinstance(segment, Words):
+                sequence.add(self.words(segment.text), is_learned=segment.is_learned)
+            elif isinstance(segment, End):
+                sequence.add([self.vocab.eos], is_learned=True)
+            elif isinstance(segment, ReadClips):
+                self._add_read(sequence, list(range(segment.count)), segment.is_image)
+            else:
+                self._add_written(sequence, segment.is_image)
+        return sequence
+
     def words(self, text: str) -> list[int]:
         """Ids of a piece of text, without begin and end tokens."""
         return list(self.tokenizer.encode(text, add_special_tokens=False)) if text else []

@@ -68,7 +68,18 @@ class VideoVocab:
             )
         pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         ids = [known[token] for token in SPECIAL_TOKENS]
-        return cls(*ids[:6], tuple(ids[6:]), tokenizer.bos_token_id, tokenizer.eos_token_id, pad)
+        return cls(
+            image_start=ids[0],
+            image_end=ids[1],
+            video_start=ids[2],
+            video_end=ids[3],
+            frame_start=ids[4],
+            frame_end=ids[5],
+            places=tuple(ids[6:]),
+            bos=tokenizer.bos_token_id,
+            eos=tokenizer.eos_token_id,
+            pad=pad,
+        )
 
 
 def add_video_tokens(tokenizer: PreTrainedTokenizerBase) -> VideoVocab:

@@ -9,9 +9,10 @@ Letters: B batch of clips, F frames, N tokens, D width.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from divot.config.errors import CheckpointError
 from divot.config.models import AutoencoderConfig
 from divot.config.presets import PRESET_NAMES, preset
 from divot.config.training import TrainConfig
+from divot.data.clips import ClipDataset, to_batch
 from divot.detokenizer import VideoDetokenizer
 from divot.detokenizer.objective import draw_timesteps, velocity_loss
 from divot.detokenizer.vae import load_autoencoder
@@ -27,6 +29,9 @@ from divot.layers.component import read_weights
 from divot.tokenizer import VideoTokenizer
 from divot.video.clips import SEEN_FRAMES
 from divot.video.transform import to_uint8
+
+# Clips of a batch that are shown.
+NUM_SHOWN = 4
 
 
 class DiffusionModule(nn.Module):
@@ -87,7 +92,7 @@ class DiffusionStage:
     """Trains tokenizer and de-tokenizer end to end, or the de-tokenizer under a frozen tokenizer."""
 
     def __init__(self, config: TrainConfig) -> None:
-        self.preset = config.preset
+        self.config, self.preset = config, config.preset
         models = preset(config.preset)
         if config.init_model is not None:
             from divot.weights.store import ModelFolder
@@ -104,17 +109,22 @@ class DiffusionStage:
             _use_vae(detokenizer, load_autoencoder(config.init_vae))
         self.module = DiffusionModule(tokenizer, detokenizer, config)
 
-    def size_px(self) -> int:
-        """Side of the clips it wants."""
-        return self.module.detokenizer.config.frame_size
+    def data(self, length: int, rejects_file: Path) -> tuple[Any, Callable[[list[Any]], Any]]:
+        """Clips at the size of the de-tokenizer's frames."""
+        size_px = self.module.detokenizer.config.frame_size
+        return ClipDataset(self.config.data, self.config.seed, size_px, length, rejects_file), to_batch
 
     @torch.no_grad()
-    def samples(self, module: nn.Module, clips: Tensor) -> list[np.ndarray]:
-        """Original and reconstructed frames of each clip in turn."""
+    def show(self, module: nn.Module, batch: Any, path: Path) -> None:
+        """A contact sheet of originals and reconstructions in turn."""
         assert isinstance(module, DiffusionModule)
+        from divot.video.sheets import contact_sheet
+
         module.update_null_tokens()
+        clips = batch[:NUM_SHOWN]
         decoded = module.detokenizer.decode(module.tokenizer(clips[:, list(SEEN_FRAMES)]))
-        return [to_uint8(video) for pair in zip(clips, decoded, strict=True) for video in pair]
+        rows = [to_uint8(video) for pair in zip(clips, decoded, strict=True) for video in pair]
+        contact_sheet(rows, path.with_suffix(".png"))
 
     def save(self, module: nn.Module, folder: Path) -> None:
         """Write a model folder, float16 on disk."""

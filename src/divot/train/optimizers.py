@@ -16,8 +16,9 @@ def build_optimizers(module: nn.Module, config: OptimizerConfig) -> list[torch.o
     parameters = [p for p in module.parameters() if p.requires_grad]
     matrices: list[nn.Parameter] = []
     if config.use_muon:
-        # Positions and latents are tables, not maps: Muon's orthogonal steps are not for them.
-        tables = {id(p) for name, p in module.named_parameters() if "position" in name or "latents" in name}
+        # Positions, latents and words are tables, not maps: Muon's orthogonal steps are not for them.
+        kinds = ("position", "latents", "embed_tokens", "lm_head")
+        tables = {id(p) for name, p in module.named_parameters() if any(kind in name for kind in kinds)}
         matrices = [p for p in parameters if p.ndim >= 2 and id(p) not in tables]
     rest = {id(p) for p in parameters} - {id(p) for p in matrices}
     optimizers: list[torch.optim.Optimizer] = [
@@ -25,6 +26,7 @@ def build_optimizers(module: nn.Module, config: OptimizerConfig) -> list[torch.o
             [p for p in parameters if id(p) in rest],
             lr=config.learning_rate,
             betas=(config.betas[0], config.betas[1]),
+            eps=config.eps,
             weight_decay=config.weight_decay,
         )
     ]

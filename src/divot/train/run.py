@@ -22,13 +22,11 @@ import numpy as np
 import torch
 import yaml
 from accelerate import Accelerator
-from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from divot.config.errors import CheckpointError, RecipeError
 from divot.config.files import written_whole
 from divot.config.training import TrainConfig
-from divot.data.clips import ClipDataset, to_batch
 from divot.train.optimizers import build_optimizers, rate_share
 from divot.train.stage import Stage, build_stage
 from divot.train.state import TrainState, checkpoints, load_checkpoint, save_checkpoint
@@ -98,7 +96,7 @@ def train(
     weights = run / ("vae" if config.stage == "vae" else "model")
     was_stopped = False
     with stop:
-        for clips in _batches(config, stage, state, run, accelerator):
+        for batch in _batches(config, stage, state, run, accelerator):
             prepared.train()
             share = rate_share(state.step, config.num_steps, config.optimizer)
             for optimizer in optimizers:
@@ -110,7 +108,7 @@ def train(
             torch.manual_seed(of_dropout)
             generator = torch.Generator().manual_seed(of_noise)
             with accelerator.autocast():
-                loss, measures = prepared(clips, generator)
+                loss, measures = prepared(batch, generator)
             mean_loss = float(accelerator.reduce(loss.detach(), reduction="mean"))
             norm = math.nan
             if math.isfinite(mean_loss):
@@ -150,7 +148,7 @@ def train(
                 if on_progress is not None:
                     on_progress(told)
             if state.step % config.sample_every == 0 and is_sound and accelerator.is_main_process:
-                _draw_samples(stage, state, config, run, clips)
+                stage.show(state.averaged.eval(), batch, run / "samples" / f"step_{state.step:08d}")
             # All processes leave at the same step, whichever of them was asked to.
             is_late = deadline is not None and time.monotonic() > deadline
             asked = torch.tensor([float(stop.asked), float(is_late)], device=accelerator.device)
@@ -162,7 +160,7 @@ def train(
                 break
     monitor.close()
     if accelerator.is_main_process:
-        stage.save(state.average.module, weights)
+        stage.save(state.averaged, weights)
     accelerator.wait_for_everyone()
     if was_stopped:
         raise KeyboardInterrupt
@@ -171,7 +169,7 @@ def train(
 
 def _batches(
     config: TrainConfig, stage: Stage, state: TrainState, run: Path, accelerator: Accelerator
-) -> Iterator[Tensor]:
+) -> Iterator[Any]:
     total = config.num_steps * config.batch_size
     if config.batch_size % accelerator.num_processes:
         raise RecipeError(
@@ -179,18 +177,18 @@ def _batches(
             f"{config.batch_size} clips do not divide over {accelerator.num_processes} processes",
             "Change it",
         )
-    dataset = ClipDataset(config.data, config.seed, stage.size_px(), total, run / "rejects.jsonl")
+    dataset, collate = stage.data(total, run / "rejects.jsonl")
     # A loader over the numbers that are left: the data position is where the sampler begins.
-    loader: DataLoader[Tensor] = DataLoader(
-        dataset,  # type: ignore[arg-type]
+    loader: DataLoader[Any] = DataLoader(
+        dataset,
         batch_size=config.batch_size // accelerator.num_processes,
         sampler=_Numbers(state.num_clips, total, config.batch_size, accelerator),
         num_workers=config.data.num_workers,
-        collate_fn=to_batch,
+        collate_fn=collate,
         drop_last=True,
     )
-    for clips in loader:
-        yield clips.to(accelerator.device)
+    for batch in loader:
+        yield batch.to(accelerator.device)
 
 
 class _Numbers(Sampler[int]):
@@ -224,13 +222,6 @@ def _keep_config(config: TrainConfig, run: Path) -> None:
         return
     with written_whole(place) as beside:
         beside.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-
-
-def _draw_samples(stage: Stage, state: TrainState, config: TrainConfig, run: Path, clips: Tensor) -> None:
-    from divot.video.sheets import contact_sheet
-
-    module = state.average.module.eval()
-    contact_sheet(stage.samples(module, clips[:4]), run / "samples" / f"step_{state.step:08d}.png")
 
 
 class _Monitor:

@@ -1,15 +1,12 @@
-"""What a training stage is: what it trains, its loss, what it shows and what it leaves.
-
-Letters: B batch, F frames, H W pixels.
-"""
+"""What a training stage is: what it trains, its data, its loss, what it shows and what it leaves."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from divot.config.training import TrainConfig
 
@@ -19,15 +16,20 @@ class Stage(Protocol):
 
     @property
     def module(self) -> nn.Module:
-        """Holds every parameter that is trained; its forward gives loss and measures of (clips, generator)."""
+        """Holds every parameter that is trained; its forward gives loss and measures of (batch, generator)."""
         ...
 
-    def size_px(self) -> int:
-        """Side of the clips it wants."""
+    def data(self, length: int, rejects_file: Path) -> tuple[Any, Callable[[list[Any]], Any]]:
+        """A map-style dataset of so many samples, and what makes a batch (with `.to(device)`) of some of them.
+
+        Args:
+            length: samples of the whole run.
+            rejects_file: jsonl file that takes a line for each file that cannot be read.
+        """
         ...
 
-    def samples(self, module: nn.Module, clips: Tensor) -> list[np.ndarray]:
-        """Rows of frames uint8 [F, H, W, 3] to look at, original and result in turn, for clips [B, F, 3, H, W]."""
+    def show(self, module: nn.Module, batch: Any, path: Path) -> None:
+        """Write something to look at, made from a training batch, to `path` with a suffix of its own."""
         ...
 
     def save(self, module: nn.Module, folder: Path) -> None:
@@ -40,4 +42,8 @@ def build_stage(config: TrainConfig) -> Stage:
     from divot.train.diffusion_stage import DiffusionStage
     from divot.train.vae_stage import VaeStage
 
+    if config.stage == "lm":
+        from divot.train.lm_stage import LanguageStage
+
+        return LanguageStage(config)
     return VaeStage(config) if config.stage == "vae" else DiffusionStage(config)

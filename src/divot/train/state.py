@@ -16,7 +16,7 @@ import torch.distributed.checkpoint as dcp
 from accelerate import Accelerator
 from torch import nn
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from divot.config.errors import CheckpointError
@@ -27,27 +27,37 @@ class TrainState:
 
     def __init__(self, module: nn.Module, optimizers: list[torch.optim.Optimizer], ema_decay: float) -> None:
         self.module, self.optimizers = module, optimizers
-        self.average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=False)
-        self.average.eval()
+        self._average: AveragedModel | None = None
+        if ema_decay > 0:
+            ema = get_ema_multi_avg_fn(ema_decay)
+            self._average = AveragedModel(module, multi_avg_fn=ema, use_buffers=False).eval()
         self.step = 0
         self.num_clips = 0
         """Data position: clips drawn by all processes since the first step."""
         self.num_skipped = 0
         """Steps left out because the loss was not a number."""
 
+    @property
+    def averaged(self) -> nn.Module:
+        """The module with the moving average of the weights; without one, the module itself."""
+        return self.module if self._average is None else self._average.module
+
     def update_average(self) -> None:
         """Take the trained weights into the moving average; buffers are copied."""
-        self.average.update_parameters(self.module)
-        for kept, buffer in zip(self.average.module.buffers(), self.module.buffers(), strict=True):
-            kept.copy_(buffer)
+        if self._average is not None:
+            self._average.update_parameters(self.module)
+            for kept, buffer in zip(self._average.module.buffers(), self.module.buffers(), strict=True):
+                kept.copy_(buffer)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything as tensors, under stable names."""
-        weights, optimizers = get_state_dict(self.module, self.optimizers)
+        # Frozen weights are those that the run began with: it begins with them again.
+        options = StateDictOptions(ignore_frozen_params=True)
+        weights, optimizers = get_state_dict(self.module, self.optimizers, options=options)
         return {
             "module": weights,
             "optimizers": optimizers,
-            "average": self.average.state_dict(),
+            "average": {} if self._average is None else self._average.state_dict(),
             "counts": torch.tensor([self.step, self.num_clips, self.num_skipped]),
             "random": torch.get_rng_state(),
         }
@@ -59,8 +69,10 @@ class TrainState:
             self.optimizers,
             model_state_dict=state["module"],
             optim_state_dict=state["optimizers"],
+            options=StateDictOptions(ignore_frozen_params=True, strict=False),
         )
-        self.average.load_state_dict(state["average"])
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
         self.step, self.num_clips, self.num_skipped = (int(n) for n in state["counts"])
         torch.set_rng_state(state["random"].cpu().to(torch.uint8))
 

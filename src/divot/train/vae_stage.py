@@ -5,7 +5,9 @@ Letters: B batch of clips, F frames, H W pixels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 from divot.config.files import written_whole
 from divot.config.presets import preset
 from divot.config.training import TrainConfig
-from divot.data.clips import ClipDataset
+from divot.data.clips import ClipDataset, to_batch
 from divot.detokenizer.vae import build_autoencoder, load_autoencoder
 from divot.train.vae_start import start_from_patches
 from divot.video.clips import CLIP_FRAMES
@@ -23,6 +25,8 @@ from divot.video.transform import from_uint8, to_uint8
 
 # Frames whose patches the principal components are taken from.
 NUM_START_FRAMES = 400
+# Clips of a batch that are shown.
+NUM_SHOWN = 4
 
 
 class VaeModule(nn.Module):
@@ -56,7 +60,7 @@ class VaeStage:
     """Trains the autoencoder on single frames."""
 
     def __init__(self, config: TrainConfig) -> None:
-        self.settings = preset(config.preset).detokenizer
+        self.config, self.settings = config, preset(config.preset).detokenizer
         if config.init_vae is not None:
             vae = load_autoencoder(config.init_vae)
         else:
@@ -68,24 +72,27 @@ class VaeStage:
         # Latents that do not change keep their scale.
         self.keeps_scale = config.init_vae is not None and not config.train_vae_encoder
         if config.start_from_patches and config.init_vae is None:
-            dataset = ClipDataset(config.data, config.seed + 1, self.size_px(), NUM_START_FRAMES)
+            dataset = ClipDataset(config.data, config.seed + 1, self.settings.frame_size, NUM_START_FRAMES)
             frames = np.stack([dataset[n][n % CLIP_FRAMES] for n in range(NUM_START_FRAMES)])
             start_from_patches(vae, from_uint8(frames).permute(0, 2, 3, 1).numpy())
         self.module = VaeModule(vae, config.kl_weight)
 
-    def size_px(self) -> int:
-        """Side of the clips it wants."""
-        return self.settings.frame_size
+    def data(self, length: int, rejects_file: Path) -> tuple[Any, Callable[[list[Any]], Any]]:
+        """Clips at the size of the de-tokenizer's frames."""
+        size_px = self.settings.frame_size
+        return ClipDataset(self.config.data, self.config.seed, size_px, length, rejects_file), to_batch
 
     @torch.no_grad()
-    def samples(self, module: nn.Module, clips: Tensor) -> list[np.ndarray]:
-        """Original and decoded frames of each clip in turn."""
+    def show(self, module: nn.Module, batch: Any, path: Path) -> None:
+        """A contact sheet of originals and decoded clips in turn."""
         assert isinstance(module, VaeModule)
+        from divot.video.sheets import contact_sheet
+
         rows = []
-        for clip in clips:
+        for clip in batch[:NUM_SHOWN]:
             decoded = module.vae.decode(module.vae.encode(clip).latent_dist.mean).sample
             rows += [to_uint8(clip), to_uint8(decoded.clamp(-1, 1))]
-        return rows
+        contact_sheet(rows, path.with_suffix(".png"))
 
     def save(self, module: nn.Module, folder: Path) -> None:
         """Write the autoencoder in diffusers' form, with the scaling factor that makes its latents unit-sized."""

@@ -25,6 +25,7 @@ from divot.video.clips import (
     official_comprehension_indices,
     official_reconstruction_indices,
     random_clip,
+    spread_clips,
 )
 from divot.video.load import iterate_clips, load_clip
 from divot.video.reader import VideoReader
@@ -50,6 +51,7 @@ __all__ = [
     "official_reconstruction_indices",
     "random_clip",
     "side_by_side",
+    "spread_clips",
     "square_frames",
     "to_uint8",
     "write_video",

@@ -145,6 +145,19 @@ def consecutive_clips(duration_s: float, skip: int = 0) -> Iterator[Clip]:
         yield Clip(index, start_s, min(CLIP_DURATION_S, duration_s - start_s))
 
 
+def spread_clips(duration_s: float, count: int) -> list[Clip]:
+    """At most `count` of a video's consecutive clips, evenly spread over it, each with its own number.
+
+    Raises:
+        ValueError: if `duration_s` is not positive or `count` is below 1.
+    """
+    if count < 1:
+        raise ValueError(f"count: got {count}, wanted 1 or more")
+    clips = list(consecutive_clips(duration_s))
+    kept = min(count, len(clips))
+    return [clips[index * len(clips) // kept] for index in range(kept)]
+
+
 def _frames_per_sample(num_frames: int, rate_fps: float) -> float:
     if num_frames < 1:
         raise ValueError(f"num_frames: got {num_frames}, wanted 1 or more")

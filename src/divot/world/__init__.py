@@ -13,9 +13,12 @@ Files, in the order of the flow:
     captioning.py    scene -> words
     clips.py         seed and index -> frames, caption, scene
     preview.py       a folder of pictures to look at
+    questions.py     scene -> questions with answers
+    facts.py         scene -> what its caption tells, and a text -> what it tells
+    verifier.py      frames -> the scene they show, by reading_pixels, reading_motion and reading_shapes
 """
 
-from divot.world.captioning import caption, captions
+from divot.world.captioning import caption, captions, still_caption
 from divot.world.clips import WorldClip, clip
 from divot.world.distribution import sample_scene
 from divot.world.preview import write_preview
@@ -37,5 +40,6 @@ __all__ = [
     "render_masks",
     "sample_scene",
     "scene_triples",
+    "still_caption",
     "write_preview",
 ]

@@ -58,6 +58,18 @@ def caption(scene: Scene, seed: int | np.random.Generator = 0, style: str = "ful
     return _tell(scene, style, lambda options: options[int(rng.random() * len(options))])
 
 
+def still_caption(scene: Scene, seed: int | np.random.Generator = 0) -> str:
+    """One wording of what a picture of the scene shows: the first frame's sprites, their places, the background."""
+    rng = np.random.default_rng(seed)
+    seen = " and ".join(
+        f"{_with_article(_name(sprite, is_full=True))} {_place(sprite)}" for sprite in scene.sprites
+    )
+    looks, noun = _behind(scene.background)
+    if rng.random() < 0.5:
+        return _sentence(f"{seen} on {_with_article(looks)}{noun}")
+    return _sentence(f"on {_with_article(looks)}{noun}, {seen}")
+
+
 def captions(scene: Scene, style: str = "full") -> list[str]:
     """Every wording of what the scene shows, without repeats; from a handful to some hundreds.
 

@@ -51,7 +51,7 @@ def test_variance_scale_multiplies_after_the_floor():
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
-    [({"var_scale": -1.0}, "var_scale"), ({"component_temperature": 0.0}, "component_temperature")],
+    [({"var_scale": -1.0}, "var_scale"), ({"component_temperature": -1.0}, "component_temperature")],
 )
 def test_sampling_settings_out_of_range_are_named(mixture, arguments, named):
     with pytest.raises(ValueError, match=named):

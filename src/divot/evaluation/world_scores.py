@@ -1,0 +1,251 @@
+"""What a model understands and makes of Sprite World: questions, captions, and clips made from captions.
+
+Letters: K clips, N tokens a clip, D width of a token.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from divot import world
+from divot.evaluation.intervals import Interval, bootstrap_interval
+from divot.evaluation.run_info import hardware, now, versions
+from divot.lm.generate import TokenSampling
+from divot.pipelines.describe import answer
+from divot.pipelines.generate import TASK, write_tokens
+from divot.text import caption_request
+from divot.video import CLIP_FRAMES
+from divot.world.facts import caption_f1
+from divot.world.questions import MOTION_KINDS, Question, questions
+from divot.world.verifier import Verdict, verify
+
+if TYPE_CHECKING:
+    from divot.lm.model import DivotLM
+    from divot.pipelines.divot import Divot
+
+PARTS = ("shape", "colour", "motion", "all")
+CONTROLS = ("no_video", "blank_video", "other_clip", "one_frame")
+BATCH = 64
+"""Requests that are answered side by side."""
+MAX_DIVERSE_PROMPTS, DRAWS_A_PROMPT = 20, 4
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class WorldExample:
+    """One clip to look at: a caption, the clip it tells of, what was made from it, and whether it is right."""
+
+    caption: str
+    original: np.ndarray
+    generated: np.ndarray
+    verdict: Verdict
+
+
+@dataclass
+class WorldScores:
+    """What was measured; `to_json` gives the keys that docs/evaluation.md defines."""
+
+    measures: dict[str, Interval] = field(default_factory=dict)
+    by_kind: dict[str, Interval] = field(default_factory=dict)
+    controls: dict[str, dict[str, Interval]] = field(default_factory=dict)
+    """Control -> `questions`, and `motion_questions` for those that need motion."""
+    run: dict[str, Any] = field(default_factory=dict)
+    examples: list[WorldExample] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """As a mapping for a JSON file."""
+        return {
+            **{name: value.to_json() for name, value in self.measures.items()},
+            "questions_by_kind": {kind: value.to_json() for kind, value in self.by_kind.items()},
+            "controls": {
+                control: {name: value.to_json() for name, value in values.items()}
+                for control, values in self.controls.items()
+            },
+            "run": self.run,
+        }
+
+
+@torch.no_grad()
+def evaluate_world(
+    model: Divot,
+    seed: int,
+    count: int,
+    has_controls: bool = True,
+    has_generation: bool = True,
+    sampling: TokenSampling | None = None,
+    on_progress: Progress | None = None,
+) -> WorldScores:
+    """Scores on clips of the test split: combinations of shape, colour and motion that training never showed.
+
+    Args:
+        model: with a language model and a de-tokenizer.
+        seed: of the clips, the questions and the draws.
+        count: clips.
+        has_controls: also ask without the video, of a grey one, of another clip's and of one frame repeated.
+        has_generation: also make clips from the captions.
+        sampling: how tokens are drawn; None takes the default.
+        on_progress: called with the share of the work that is done.
+
+    Raises:
+        ValueError: if a number is out of range.
+        CheckpointError: if the model lacks a part.
+    """
+    if count < 1:
+        raise ValueError(f"count: got {count}, wanted 1 or more")
+    tell = on_progress or (lambda share: None)
+    sampling = TokenSampling() if sampling is None else sampling
+    size_px = model.tokenizer_config.frame_size
+    clips = [world.clip(seed, index, "test", size_px) for index in range(count)]
+    asked = [questions(clip.scene, np.random.default_rng([seed, index])) for index, clip in enumerate(clips)]
+    tokens = [model.encode_clip(clip.frames) for clip in clips]
+    lm = model.language_model("ask")
+    scores = WorldScores()
+    tell(0.05)
+
+    correct = _answers(lm, [row[None] for row in tokens], asked)
+    _take_questions(scores, correct)
+    tell(0.2)
+    told = _batched(lm, [row[None] for row in tokens], [caption_request()] * count)
+    f1 = [caption_f1(text, clip.scene) for text, clip in zip(told, clips, strict=True)]
+    scores.measures["captions"] = bootstrap_interval(f1, seed)
+    tell(0.35)
+    if has_controls:
+        shown = _control_tokens(model, clips, tokens)
+        for index, control in enumerate(CONTROLS):
+            scores.controls[control] = _both(_answers(lm, shown[control], asked), seed)
+            tell(0.35 + 0.1 * (index + 1) / len(CONTROLS))
+        scores.controls["best_constant"] = _both(_constant(asked), seed)
+    if has_generation:
+        _generate(model, scores, clips, seed, sampling, lambda share: tell(0.5 + 0.5 * share))
+    tell(1.0)
+    scores.run = {
+        "clips": count,
+        "seed": seed,
+        "split": "test",
+        "questions": len(correct),
+        "sampling": vars(sampling),
+        "model": {"source": model.source, "tokenizer_hash": model.folder.tokenizer_hash},
+        "hardware": hardware(model.device),
+        "versions": versions(),
+        "date": now(),
+    }
+    return scores
+
+
+@dataclass(frozen=True)
+class _Marked:
+    kind: str
+    is_right: bool
+
+
+def _take_questions(scores: WorldScores, marked: Sequence[_Marked]) -> None:
+    scores.measures["questions"] = bootstrap_interval([float(one.is_right) for one in marked])
+    motion = [float(one.is_right) for one in marked if one.kind in MOTION_KINDS]
+    scores.measures["motion_questions"] = bootstrap_interval(motion)
+    by_kind: dict[str, list[float]] = defaultdict(list)
+    for one in marked:
+        by_kind[one.kind].append(float(one.is_right))
+    scores.by_kind = {kind: bootstrap_interval(values) for kind, values in sorted(by_kind.items())}
+
+
+def _both(marked: Sequence[_Marked], seed: int) -> dict[str, Interval]:
+    motion = [float(one.is_right) for one in marked if one.kind in MOTION_KINDS]
+    return {
+        "questions": bootstrap_interval([float(one.is_right) for one in marked], seed),
+        "motion_questions": bootstrap_interval(motion, seed),
+    }
+
+
+def _answers(
+    lm: DivotLM, shown: Sequence[Tensor | None], asked: Sequence[Sequence[Question]]
+) -> list[_Marked]:
+    pairs = [(tokens, one) for tokens, row in zip(shown, asked, strict=True) for one in row]
+    said = _batched(lm, [tokens for tokens, _ in pairs], [one.text for _, one in pairs])
+    return [
+        _Marked(one.kind, text.strip().lower() == one.answer.lower())
+        for (_, one), text in zip(pairs, said, strict=True)
+    ]
+
+
+def _batched(lm: DivotLM, shown: Sequence[Tensor | None], requests: Sequence[str]) -> list[str]:
+    said: list[str] = []
+    for first in range(0, len(requests), BATCH):
+        said += answer(lm, shown[first : first + BATCH], requests[first : first + BATCH])
+    return said
+
+
+def _control_tokens(
+    model: Divot, clips: Sequence[world.WorldClip], tokens: Sequence[Tensor]
+) -> dict[str, list[Tensor | None]]:
+    """What is shown instead of each clip's own tokens."""
+    size_px = model.tokenizer_config.frame_size
+    grey = model.encode_clip(np.full((CLIP_FRAMES, size_px, size_px, 3), 128, np.uint8))[None]
+    middle = CLIP_FRAMES // 2
+    still = [
+        model.encode_clip(np.repeat(clip.frames[middle][None], CLIP_FRAMES, axis=0))[None] for clip in clips
+    ]
+    shift = len(tokens) // 2
+    others = [tokens[(index + shift) % len(tokens)][None] for index in range(len(tokens))]
+    return {
+        "no_video": [None] * len(clips),
+        "blank_video": [grey] * len(clips),
+        "other_clip": list(others),
+        "one_frame": list(still),
+    }
+
+
+def _constant(asked: Sequence[Sequence[Question]]) -> list[_Marked]:
+    """The one answer for each kind that is right most often here: the best that knows the kind alone."""
+    answers: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in asked:
+        for one in row:
+            answers[one.kind][one.answer] += 1
+    best = {kind: counts.most_common(1)[0][0] for kind, counts in answers.items()}
+    return [_Marked(one.kind, one.answer == best[one.kind]) for row in asked for one in row]
+
+
+def _generate(
+    model: Divot,
+    scores: WorldScores,
+    clips: Sequence[world.WorldClip],
+    seed: int,
+    sampling: TokenSampling,
+    tell: Progress,
+) -> None:
+    lm = model.language_model(TASK)
+    verdicts: list[Verdict] = []
+    for index, clip in enumerate(clips):
+        tokens = write_tokens(lm, clip.caption, seed + index, sampling)
+        frames = model.decode(tokens, seed=seed + index, task=TASK)
+        verdicts.append(verify(frames, clip.scene))
+        scores.examples.append(WorldExample(clip.caption, clip.frames, frames, verdicts[-1]))
+        tell(0.9 * (index + 1) / len(clips))
+    counts = [len(clip.scene.sprites) for clip in clips]
+    for name, wanted in (("", (1, 2)), ("_one_sprite", (1,)), ("_two_sprites", (2,))):
+        chosen = [v for v, number in zip(verdicts, counts, strict=True) if number in wanted]
+        for part in PARTS if chosen else ():
+            values = [float(getattr(verdict, part)) for verdict in chosen]
+            scores.measures[f"generation_{part}{name}"] = bootstrap_interval(values, seed)
+    scores.measures["generation_diversity"] = bootstrap_interval(_diversity(lm, clips, seed, sampling), seed)
+
+
+def _diversity(
+    lm: DivotLM, clips: Sequence[world.WorldClip], seed: int, sampling: TokenSampling
+) -> list[float]:
+    """Of each prompt: root mean square difference of two draws' tokens, in deviations of the tokens themselves."""
+    spreads = []
+    for index, clip in enumerate(clips[:MAX_DIVERSE_PROMPTS]):
+        draws = [
+            write_tokens(lm, clip.caption, seed + index + 1000 * draw, sampling)
+            for draw in range(DRAWS_A_PROMPT)
+        ]
+        scaled = torch.stack(draws) / lm.token_std.cpu()
+        spreads.append(float(2**0.5 * scaled.std(dim=0).pow(2).mean().sqrt()))
+    return spreads

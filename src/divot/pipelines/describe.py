@@ -1,0 +1,129 @@
+"""A video to words: questions, captions, and conversations of several turns about one video.
+
+Letters: K clips, N tokens a clip, D width of a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence as Many
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from divot.lm.generate import Dialogue, TextSampling
+from divot.lm.model import DivotLM
+from divot.text import Turn, conversation, plain_answer
+from divot.text.sequence import Segment
+
+if TYPE_CHECKING:
+    from divot.pipelines.clips import Source
+    from divot.pipelines.divot import Divot
+    from divot.video import Fit
+
+MAX_CLIPS = 20
+"""Most clips of a video that are read, evenly spread over it; as in the paper."""
+GREEDY = TextSampling()
+OnText = Callable[[str], None]
+"""Called with each piece of text as it is said."""
+
+
+def turns_to_segments(lm: DivotLM, turns: Many[Turn]) -> list[Segment]:
+    """Segments of a conversation in the template of this model."""
+    return conversation(turns, lm.tokenizer if lm.config.uses_chat_template else None)
+
+
+def answer(
+    lm: DivotLM,
+    clips: Many[Tensor | None],
+    requests: Many[str],
+    sampling: TextSampling = GREEDY,
+    generator: torch.Generator | None = None,
+) -> list[str]:
+    """Answers to requests about clips, side by side in one batch.
+
+    Args:
+        lm: the language model.
+        clips: for each request the tokens [K, N, D] it is about; None for a request without a video.
+        requests: what is asked.
+        sampling: how words are chosen.
+        generator: chance of the choices.
+    """
+    builder = lm.builder()
+    sequences = [
+        builder.build(turns_to_segments(lm, [Turn(request, clips=0 if tokens is None else len(tokens))]))
+        for tokens, request in zip(clips, requests, strict=True)
+    ]
+    shown = [row for tokens in clips if tokens is not None for row in tokens]
+    said: list[list[int]] = [[] for _ in requests]
+    for step in Dialogue(lm, sequences, shown, generator).write_text(sampling):
+        for ids, id_ in zip(said, step, strict=True):
+            if id_ is not None:
+                ids.append(id_)
+    return [plain_answer(lm.tokenizer.decode(ids)) for ids in said]
+
+
+class Chat:
+    """A conversation about one video; what was said stays in the model's cache.
+
+    Args:
+        divot: the model.
+        source: a video or picture file, or frames; None talks without one.
+        fit: how frames are made square.
+        sampling: how words are chosen.
+        seed: same seed and same requests, same answers.
+
+    Raises:
+        CheckpointError: if the model has no language model.
+        VideoReadError: if the file cannot be read.
+    """
+
+    def __init__(
+        self,
+        divot: Divot,
+        source: Source | None = None,
+        fit: Fit = "crop",
+        sampling: TextSampling = GREEDY,
+        seed: int = 0,
+    ) -> None:
+        self.lm = divot.language_model("chat")
+        self.sampling = sampling
+        self.clips = [] if source is None else list(divot.encode(source, fit, sampling="spread"))
+        self.turns: list[Turn] = []
+        self._generator = torch.Generator().manual_seed(seed)
+        self._builder = self.lm.builder()
+        self._dialogue: Dialogue | None = None
+        self._num_segments = 0
+        self._waiting: list[int] = []
+
+    def say(self, request: str, on_text: OnText | None = None) -> str:
+        """The answer to a request."""
+        is_first = self._dialogue is None
+        self.turns.append(Turn(request, clips=len(self.clips) if is_first else 0))
+        segments = turns_to_segments(self.lm, self.turns)
+        if self._dialogue is None:
+            sequence = self._builder.build(segments)
+            self._dialogue = Dialogue(self.lm, [sequence], self.clips, self._generator)
+        else:
+            # The answer before is in the cache but for its last piece; its end and the new request follow.
+            new = segments[self._num_segments + 1 :]
+            self._dialogue.read([self._builder.continuation(self._waiting, new)])
+        self._num_segments = len(segments)
+        text = self._listen(self._dialogue, on_text)
+        self.turns[-1] = Turn(request, text, self.turns[-1].clips)
+        return text
+
+    def _listen(self, dialogue: Dialogue, on_text: OnText | None) -> str:
+        ids: list[int] = []
+        told = ""
+        for step in dialogue.write_text(self.sampling):
+            assert step[0] is not None
+            ids.append(step[0])
+            text = plain_answer(self.lm.tokenizer.decode(ids))
+            # A letter of several pieces shows only once it is whole.
+            if on_text is not None and text.startswith(told) and not text.endswith("\ufffd"):
+                on_text(text[len(told) :])
+                told = text
+        self._waiting = [id_ for id_ in ids[-1:] if id_ != self.lm.vocab.eos]
+        return plain_answer(self.lm.tokenizer.decode(ids))

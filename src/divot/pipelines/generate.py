@@ -1,0 +1,178 @@
+"""Words to a clip: the language model writes tokens, the de-tokenizer makes frames of them.
+
+Letters: N tokens a clip, D width of a token, S side of a frame in pixels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from divot.config.files import written_whole
+from divot.lm.generate import Dialogue, TokenSampling
+from divot.lm.model import DivotLM
+from divot.pipelines.describe import turns_to_segments
+from divot.pipelines.load import resolve_sampler
+from divot.pipelines.reconstruct import shown_scale
+from divot.pipelines.sidecar import describe_detokenizer, write_sidecar
+from divot.text import Turn, video_request
+from divot.video import CLIP_RATE_FPS, contact_sheet, write_video
+from divot.video.writer import enlarged
+
+if TYPE_CHECKING:
+    from divot.pipelines.divot import Divot, Progress
+
+TASK = "generate"
+DEFAULT_SAMPLING = TokenSampling()
+_SHEET_FRAMES = 8
+_MAX_NAME = 60
+
+
+@dataclass(frozen=True)
+class GeneratedClip:
+    """A clip, or a picture, made from words.
+
+    Attributes:
+        frames: uint8 [16, S, S, 3] at 8 a second; of a picture [1, S, S, 3].
+        tokens: [N, D], what the language model wrote.
+        prompt: the words.
+        seed: of this clip alone.
+        seconds: how long it took.
+    """
+
+    frames: np.ndarray
+    tokens: Tensor
+    prompt: str
+    seed: int
+    seconds: float
+
+
+def write_tokens(
+    lm: DivotLM, text: str, seed: int, sampling: TokenSampling = DEFAULT_SAMPLING, is_image: bool = False
+) -> Tensor:
+    """Tokens [N, D] of a clip that shows what the text says.
+
+    Args:
+        lm: the language model.
+        text: a caption, put in the first wording of a request.
+        seed: of the draw.
+        sampling: how tokens are drawn.
+        is_image: ask for a picture.
+    """
+    prompt = turns_to_segments(lm, [Turn(video_request(text, is_image=is_image), is_image=is_image)])
+    dialogue = Dialogue(lm, [lm.builder().build(prompt)], generator=torch.Generator().manual_seed(seed))
+    return dialogue.write_clip(sampling, is_image)[0].cpu()
+
+
+def generate(
+    divot: Divot,
+    text: str,
+    count: int = 1,
+    seed: int = 0,
+    sampling: TokenSampling = DEFAULT_SAMPLING,
+    steps: int | None = None,
+    guidance: float | None = None,
+    is_image: bool = False,
+    on_progress: Progress | None = None,
+) -> list[GeneratedClip]:
+    """Clips, or pictures, that show what the text says.
+
+    Args:
+        divot: the model.
+        text: what they shall show.
+        count: how many; clip k has seed + k, so that each can be made again alone.
+        seed: of the first.
+        sampling: how tokens are drawn.
+        steps: de-noising steps; None keeps the model's.
+        guidance: scale of classifier-free guidance; None keeps the model's.
+        is_image: make pictures.
+        on_progress: called after each clip.
+
+    Raises:
+        CheckpointError: if the model has no language model or no de-tokenizer.
+        RecipeError: if a setting is out of range.
+    """
+    lm = divot.language_model(TASK)
+    made = []
+    for index in range(count):
+        begin = time.perf_counter()
+        tokens = write_tokens(lm, text, seed + index, sampling, is_image)
+        frames = divot.decode(tokens, seed=seed + index, steps=steps, guidance=guidance, task=TASK)
+        # All frames of a still clip are the same picture; the middle one is the safest.
+        frames = frames[len(frames) // 2][None] if is_image else frames
+        made.append(GeneratedClip(frames, tokens, text, seed + index, time.perf_counter() - begin))
+        if on_progress is not None:
+            on_progress((index + 1) / count, index + 1)
+    return made
+
+
+def write_generated(
+    made: list[GeneratedClip],
+    out: str | Path,
+    divot: Divot,
+    sampling: TokenSampling,
+    steps: int | None = None,
+    guidance: float | None = None,
+) -> list[dict[str, Any]]:
+    """Write each clip (or picture) with its record, and one sheet of all.
+
+    Args:
+        made: of one prompt.
+        out: folder; gets `<words>_seed<N>.mp4` (.png for pictures) and `<words>_sheet.png`.
+        divot: the model.
+        sampling: how their tokens were drawn.
+        steps: as it was given.
+        guidance: as it was given.
+
+    Returns:
+        The records.
+    """
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    detokenizer = divot.folder.detokenizer_name(TASK)
+    settings = resolve_sampler(divot.detokenizer(TASK).config, steps, guidance)
+    records = []
+    for clip in made:
+        is_image = len(clip.frames) == 1
+        name = f"{_file_name(clip.prompt)}_seed{clip.seed}"
+        path = out / f"{name}{'.png' if is_image else '.mp4'}"
+        shown = enlarged(clip.frames, shown_scale(clip.frames))
+        if is_image:
+            with written_whole(path) as beside:
+                Image.fromarray(shown[0]).save(beside)
+        else:
+            write_video(path, shown, CLIP_RATE_FPS)
+        records.append(
+            write_sidecar(
+                path,
+                "generate",
+                divot,
+                prompt=clip.prompt,
+                seed=clip.seed,
+                tokens=list(clip.tokens.shape),
+                language_model={
+                    "name": divot.folder.language_model_name(TASK),
+                    "sampling": dataclasses.asdict(sampling),
+                },
+                detokenizer=describe_detokenizer(divot, detokenizer, TASK, settings),
+                seconds=round(clip.seconds, 2),
+            )
+        )
+    rows = [clip.frames[:: max(1, len(clip.frames) // _SHEET_FRAMES)] for clip in made]
+    labels = [f"{made[0].prompt} (seed {clip.seed})" for clip in made]
+    scale = max(1, shown_scale(made[0].frames) // 2)
+    contact_sheet(rows, out / f"{_file_name(made[0].prompt)}_sheet.png", labels=labels, scale=scale)
+    return records
+
+
+def _file_name(words: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")[:_MAX_NAME] or "clip"

@@ -1,0 +1,216 @@
+"""The language model stage: text and clips in one sequence, cross-entropy on words and the head's loss on tokens.
+
+Letters: B sequences, C clips, F frames that the tokenizer sees, N tokens a clip, D width of a token, S pixels.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from typing_extensions import Self
+
+from divot.config.files import written_whole
+from divot.config.models import LanguageModelConfig
+from divot.config.presets import preset
+from divot.config.training import TrainConfig
+from divot.data.clips import to_batch
+from divot.data.tasks import LanguageDataset, LanguageSample, world_corpus
+from divot.lm.backbone import load_backbone
+from divot.lm.batch import LanguageBatch, collate
+from divot.lm.generate import Dialogue, TextSampling
+from divot.lm.model import DivotLM
+from divot.text import plain_answer
+from divot.text.pieces import learn_pieces
+from divot.text.sequence import IGNORED, NO_BLOCK, Sequence
+from divot.tokenizer import VideoTokenizer
+from divot.weights.store import (
+    DEFAULT_LANGUAGE_MODEL,
+    ModelFolder,
+    add_language_model,
+    refuse_foreign_folder,
+)
+
+# Texts that a new tokenizer's pieces, and clips that the tokens' mean and deviation are taken from.
+NUM_CORPUS_CLIPS, NUM_STATISTICS_CLIPS = 1500, 256
+NUM_SHOWN = 4
+# The corpus is about words alone: the smallest frames will do.
+CORPUS_SIZE_PX = 16
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """Sequences whose clips are still frames."""
+
+    language: LanguageBatch
+    """Without tokens."""
+    seen: Tensor
+    """[C, F, 3, S, S] in [-1, 1]."""
+    read: Tensor
+    """Of `seen`, the clips that are read, row after row."""
+    written: Tensor
+    """Of `seen`, those that are written."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on another device."""
+        return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+
+def to_training_batch(
+    pad_id: int, token_shape: tuple[int, int], samples: list[LanguageSample]
+) -> TrainingBatch:
+    """Pad sequences and join the clips behind them."""
+    num_read = sum(len(sample.read) for sample in samples)
+    language = collate(
+        [sample.sequence for sample in samples],
+        [torch.zeros(token_shape)] * num_read,
+        (),
+        pad_id,
+        token_shape,
+    )
+    read, written, first = [], [], 0
+    for sample in samples:
+        read += [first + index for index in sample.read]
+        written += [first + index for index in sample.written]
+        first += len(sample.seen)
+    seen = to_batch([clip for sample in samples for clip in sample.seen])
+    whole = torch.long
+    return TrainingBatch(language, seen, torch.tensor(read, dtype=whole), torch.tensor(written, dtype=whole))
+
+
+class LanguageModule(nn.Module):
+    """The language model over a frozen tokenizer, under both losses."""
+
+    def __init__(self, tokenizer: VideoTokenizer, lm: DivotLM, video_weight: float) -> None:
+        super().__init__()
+        self.tokenizer, self.lm, self.video_weight = tokenizer, lm, video_weight
+        tokenizer.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> LanguageModule:
+        """The tokenizer stays in evaluation mode."""
+        super().train(mode)
+        self.tokenizer.eval()
+        return self
+
+    @torch.no_grad()
+    def with_tokens(self, batch: TrainingBatch) -> LanguageBatch:
+        """The sequences of a batch with the tokens of their clips."""
+        tokens = self.tokenizer(batch.seen.to(self.tokenizer.dtype)).float()
+        return replace(batch.language, read_tokens=tokens[batch.read], written_tokens=tokens[batch.written])
+
+    def forward(self, batch: TrainingBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Weighted sum of both losses, and each by itself."""
+        del generator  # Every draw of this stage is the head's own, from torch's seeded one.
+        losses = self.lm(self.with_tokens(batch))
+        measures = {}
+        if losses.num_words:
+            measures["text_loss"] = float(losses.text.detach())
+        if losses.num_clips:
+            measures["video_loss"] = float(losses.video.detach())
+        return losses.text + self.video_weight * losses.video, measures
+
+
+class LanguageStage:
+    """Trains a language model under a frozen tokenizer, whole or through a LoRA.
+
+    Source: Divot (arXiv 2412.04432), section 3.2; hyper-parameters of the official training scripts.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        assert config.init_model is not None
+        self.config = config
+        self.folder = ModelFolder.open(config.init_model)
+        tokenizer = self.folder.tokenizer()
+        lm = self._language_model(tokenizer)
+        if config.language.lora.rank:
+            lm.add_lora(config.language.lora)
+        self.module = LanguageModule(tokenizer, lm, config.language.video_weight)
+
+    def _language_model(self, tokenizer: VideoTokenizer) -> DivotLM:
+        language = self.config.language
+        if language.backbone is None and self.folder.contents.language_models:
+            return self.folder.language_model()
+        sizes = preset(self.config.preset).lm
+        settings = replace(
+            sizes, token_width=tokenizer.config.token_width, num_tokens=tokenizer.config.num_tokens
+        )
+        lm = self._new_language_model(settings)
+        if settings.has_token_statistics:
+            count = NUM_STATISTICS_CLIPS
+            dataset = self._dataset(lm, tokenizer, count)
+            with torch.no_grad():
+                tokens = [tokenizer(to_batch(list(dataset[number].seen))) for number in range(count)]
+            lm.set_token_statistics(torch.cat(tokens))
+        return lm
+
+    def _new_language_model(self, settings: LanguageModelConfig) -> DivotLM:
+        language = self.config.language
+        if language.backbone is not None:
+            words = AutoTokenizer.from_pretrained(language.backbone)
+            has_template = bool(words.chat_template)
+            backbone = load_backbone(language.backbone)
+            return DivotLM(replace(settings, uses_chat_template=has_template), backbone, words)
+        seed, size_px = self.config.data.world_seed, CORPUS_SIZE_PX
+        words = learn_pieces(world_corpus(seed, NUM_CORPUS_CLIPS, size_px), language.vocab_size)
+        return DivotLM.new(settings, words)
+
+    def _dataset(
+        self, lm: DivotLM, tokenizer: VideoTokenizer, length: int, rejects_file: Path | None = None
+    ) -> LanguageDataset:
+        chat: PreTrainedTokenizerBase | None = lm.tokenizer if lm.config.uses_chat_template else None
+        builder = lm.builder(self.config.language.max_length)
+        size_px = tokenizer.config.frame_size
+        return LanguageDataset(self.config, builder, size_px, length, chat, rejects_file)
+
+    def data(self, length: int, rejects_file: Path) -> tuple[Any, Callable[[list[Any]], Any]]:
+        """Sequences of the tasks, with the frames of their clips."""
+        lm, tokenizer = self.module.lm, self.module.tokenizer
+        shape = (lm.config.num_tokens, lm.config.token_width)
+        return (
+            self._dataset(lm, tokenizer, length, rejects_file),
+            partial(to_training_batch, lm.vocab.pad, shape),
+        )
+
+    @torch.no_grad()
+    def show(self, module: nn.Module, batch: Any, path: Path) -> None:
+        """A text file of what is wanted and what is said, for the first sequences of a batch that are learned."""
+        assert isinstance(module, LanguageModule)
+        lines = []
+        language = module.with_tokens(batch)
+        counts = language.reads.sum(dim=1) // module.lm.config.num_tokens
+        starts = counts.cumsum(dim=0) - counts
+        for row in range(min(NUM_SHOWN, len(language.ids))):
+            learned = (language.labels[row] != IGNORED).nonzero().flatten()
+            clips = language.read_tokens[starts[row] : starts[row] + counts[row]]
+            lines += _said(module.lm, language, row, int(learned[0]), clips)
+        with written_whole(path.with_suffix(".txt")) as beside:
+            beside.write_text("\n".join(lines), encoding="utf-8")
+
+    def save(self, module: nn.Module, folder: Path) -> None:
+        """Write a model folder: that of init_model with this language model in it, float16 on disk."""
+        assert isinstance(module, LanguageModule)
+        refuse_foreign_folder(folder)
+        with written_whole(folder) as beside:
+            shutil.copytree(self.folder.path, beside)
+            add_language_model(beside, DEFAULT_LANGUAGE_MODEL, module.lm)
+
+
+def _said(lm: DivotLM, batch: LanguageBatch, row: int, first: int, clips: Tensor) -> list[str]:
+    """What was asked, wanted and said, where the first learned position of a row is `first`."""
+    ids, reads = batch.ids[row, :first].tolist(), batch.reads[row, :first].tolist()
+    prompt = Sequence(
+        ids, [IGNORED] * first, reads, [False] * first, [NO_BLOCK] * first, list(range(len(clips)))
+    )
+    wanted = batch.labels[row][batch.labels[row] != IGNORED].tolist()
+    dialogue = Dialogue(lm, [prompt], list(clips))
+    sampling = TextSampling(max_new_tokens=40)
+    told = [step[0] for step in dialogue.write_text(sampling, may_write_clip=True) if step[0] is not None]
+    asked, answer, said = (plain_answer(lm.tokenizer.decode(part)) for part in (ids, wanted, told))
+    return [f"asked:  {asked}", f"wanted: {answer or '(a clip)'}", f"said:   {said}", ""]

@@ -1,0 +1,135 @@
+"""Writing: the cache gives what one pass gives, rows do not disturb each other, chance comes from the seed alone."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from divot.config.errors import RecipeError
+from divot.lm.generate import Dialogue, TextSampling, TokenSampling, without_places
+from divot.text import ReadClips, Words, WriteClip
+from divot.text.sequence import End
+from lm.small import NUM_TOKENS, WIDTH, batch_of, clip_tokens, small_lm
+
+
+@pytest.fixture(scope="module")
+def lm():
+    return small_lm()
+
+
+def begin(lm, texts, counts=None, seed=0):
+    builder = lm.builder()
+    counts = counts or [0] * len(texts)
+    rows = [
+        [ReadClips(count), Words(text)] if count else [Words(text)]
+        for text, count in zip(texts, counts, strict=True)
+    ]
+    return Dialogue(
+        lm,
+        [builder.build(row) for row in rows],
+        clip_tokens(sum(counts)),
+        torch.Generator().manual_seed(seed),
+    )
+
+
+def said(dialogue, sampling=TextSampling(max_new_tokens=8)):
+    return [list(row) for row in zip(*dialogue.write_text(sampling), strict=True)]
+
+
+def test_greedy_text_is_what_transformers_generates(lm):
+    text = "what is it?"
+    ids = torch.tensor([lm.builder().build([Words(text)]).ids])
+    banned = [[id_] for id_ in lm.vocab.special]
+    theirs = lm.backbone.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=8,
+        do_sample=False,
+        bad_words_ids=banned,
+        pad_token_id=lm.vocab.pad,
+    )
+    ours = [id_ for id_ in said(begin(lm, [text]))[0] if id_ is not None]
+    assert theirs[0, ids.shape[1] :].tolist()[: len(ours)] == ours
+
+
+def test_a_row_says_the_same_alone_and_in_a_batch(lm):
+    texts, counts = ["what is it?", "a much longer question about two clips", "star"], [1, 2, 0]
+    together = said(begin(lm, texts, counts))
+    builder = lm.builder()
+    clips = clip_tokens(3)
+    for row, (first, last) in enumerate(((0, 1), (1, 3), (3, 3))):
+        segments = [ReadClips(last - first)] if last > first else []
+        alone = Dialogue(lm, [builder.build([*segments, Words(texts[row])])], clips[first:last])
+        assert said(alone)[0] == together[row]
+
+
+def test_clip_on_the_cache_is_the_clip_of_one_pass():
+    lm = small_lm("regression")
+    segments = [Words("make a red star"), WriteClip(), End()]
+    batch = batch_of(lm, [segments])
+    with torch.no_grad():
+        wanted = lm.to_tokens(lm.head.mean(lm.query_states(lm.states(batch), batch)))
+    made = begin(lm, ["make a red star"]).write_clip(TokenSampling(is_mean=True))
+    assert torch.allclose(made, wanted, atol=1e-5)
+
+
+def test_text_goes_on_after_a_clip_that_is_read_back(lm):
+    builder = lm.builder()
+    dialogue = begin(lm, ["a story"])
+    list(dialogue.write_text(TextSampling(max_new_tokens=2), may_write_clip=True))
+    first = dialogue.write_clip()
+    dialogue.read([builder.continuation([], [ReadClips(1)])], list(first))
+    list(dialogue.write_text(TextSampling(max_new_tokens=2)))
+    second = dialogue.write_clip()
+    other = begin(lm, ["a story"], seed=5)
+    list(other.write_text(TextSampling(max_new_tokens=2), may_write_clip=True))
+    other.write_clip()
+    other.read([builder.continuation([], [ReadClips(1)])], clip_tokens(1, seed=8))
+    list(other.write_text(TextSampling(max_new_tokens=2)))
+    mean = TokenSampling(is_mean=True)
+    assert second.shape == (1, NUM_TOKENS, WIDTH)
+    assert not torch.allclose(dialogue.write_clip(mean), other.write_clip(mean), atol=1e-4)
+
+
+@pytest.mark.parametrize("head", ["gmm", "diffusion"])
+@pytest.mark.parametrize("queries", ["bidirectional", "causal", "autoregressive"])
+def test_the_seed_alone_decides(head, queries):
+    lm = small_lm(head, queries)
+    clips = [begin(lm, ["make it"], seed=seed).write_clip() for seed in (3, 3, 4)]
+    assert torch.equal(clips[0], clips[1])
+    assert not torch.allclose(clips[0], clips[2])
+
+
+def test_autoregressive_tokens_follow_from_those_written():
+    lm = small_lm("regression", "autoregressive")
+    made = begin(lm, ["make it"]).write_clip()
+    batch = batch_of(lm, [[Words("make it"), WriteClip()]])
+    batch = dataclasses.replace(batch, written_tokens=made)
+    with torch.no_grad():
+        wanted = lm.to_tokens(lm.head.mean(lm.query_states(lm.states(batch), batch)))
+    assert torch.allclose(made, wanted, atol=1e-5)
+
+
+def test_places_are_never_said(lm):
+    scores = without_places(torch.zeros(2, len(lm.tokenizer)), lm.vocab, may_write_clip=False)
+    assert torch.isinf(scores[:, list(lm.vocab.special)]).all()
+    scores = without_places(torch.zeros(2, len(lm.tokenizer)), lm.vocab, may_write_clip=True)
+    assert torch.isfinite(scores[:, lm.vocab.video_start]).all()
+    assert torch.isinf(scores[:, lm.vocab.places[0]]).all()
+
+
+def test_temperature_0_of_components_takes_the_heaviest(lm):
+    states = torch.randn(1, NUM_TOKENS, 64, generator=torch.Generator().manual_seed(0))
+    mixture = lm.head(states)
+    drawn = mixture.scaled(0.0, 0.0).sample(torch.Generator().manual_seed(1))
+    assert torch.allclose(drawn, mixture.top_component())
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"temperature": -1}, {"top_p": 0}, {"top_k": -1}, {"max_new_tokens": 0}, {"repetition_penalty": 0}]
+)
+def test_settings_out_of_range_are_named(wrong):
+    with pytest.raises(RecipeError, match=next(iter(wrong))):
+        TextSampling(**wrong)
+    with pytest.raises(RecipeError, match="temperature"):
+        TokenSampling(temperature=-0.1)

@@ -1,0 +1,194 @@
+"""DivotLM: who sees whom, both losses, all heads and families, LoRA, and what a folder gives back."""
+
+import dataclasses
+import shutil
+
+import pytest
+import torch
+
+from divot.config.errors import CheckpointError, RecipeError
+from divot.config.models import LanguageModelConfig
+from divot.config.training import LoRAConfig
+from divot.lm.backbone import attention_mask
+from divot.lm.mask import may_attend, with_open_rows
+from divot.lm.model import DivotLM
+from lm.small import FAMILIES, NUM_TOKENS, WIDTH, batch_of, clip_tokens, segments, small_lm
+
+
+@pytest.fixture(scope="module")
+def lm():
+    return small_lm()
+
+
+def test_transformers_mask_is_ours(lm):
+    batch = batch_of(lm)
+    embeddings = lm.embed(batch)
+    positions = torch.arange(batch.ids.shape[1]).expand_as(batch.ids)
+    theirs = attention_mask(lm.backbone.config, embeddings, batch.is_present, batch.blocks, positions)
+    ours = may_attend(batch.blocks, batch.is_present, batch.ids.shape[1])
+    assert torch.equal(with_open_rows(theirs[:, 0]), with_open_rows(ours))
+
+
+def test_queries_see_each_other_and_what_was_before_but_nothing_behind(lm):
+    batch = batch_of(lm, [[*segments()[1], *segments()[0]]])
+    places = batch.writes[0].nonzero().flatten()
+    before = lm.states(batch)
+    changed = dataclasses.replace(batch, ids=batch.ids.clone())
+    changed.ids[0, places[-1]] += 1
+    after = lm.states(changed)
+    moved = (before - after)[0].abs().amax(dim=-1) > 1e-6
+    assert moved[places].all()
+    assert not moved[: places[0]].any()
+    behind = dataclasses.replace(batch, ids=batch.ids.clone())
+    behind.ids[0, places[-1] + 2] = 5
+    assert torch.allclose(before[0, places], lm.states(behind)[0, places], atol=1e-6)
+
+
+def test_causal_queries_do_not_look_ahead():
+    lm = small_lm(queries="causal")
+    batch = batch_of(lm)
+    places = batch.writes[1].nonzero().flatten()
+    changed = dataclasses.replace(batch, ids=batch.ids.clone())
+    changed.ids[1, places[-1]] += 1
+    difference = (lm.states(batch) - lm.states(changed))[1].abs().amax(dim=-1)
+    assert difference[places[:-1]].max() < 1e-6 < difference[places[-1]]
+
+
+def test_autoregressive_tokens_depend_on_those_before_alone():
+    lm = small_lm(queries="autoregressive")
+    batch = batch_of(lm)
+    changed = dataclasses.replace(batch, written_tokens=batch.written_tokens.clone())
+    changed.written_tokens[0, 2] += 1
+    states = [lm.query_states(lm.states(b), b)[0] for b in (batch, changed)]
+    difference = (states[0] - states[1]).abs().amax(dim=-1)
+    assert difference[:3].max() < 1e-6 < difference[3:].min()
+
+
+@pytest.mark.parametrize("attention", ["eager", "flex_attention"])
+def test_attentions_agree(lm, attention):
+    if attention == "flex_attention" and shutil.which("g++") is None:
+        pytest.skip("flex attention is compiled, and there is no compiler")
+    batch = batch_of(lm)
+    usual = lm.states(batch)
+    lm.backbone.set_attn_implementation(attention)
+    try:
+        with torch.no_grad():
+            other = lm.states(batch)
+    finally:
+        lm.backbone.set_attn_implementation("sdpa")
+    assert torch.allclose(usual[batch.is_present], other[batch.is_present], atol=2e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("head", ["gmm", "regression", "diffusion"])
+def test_both_losses_reach_all_their_parameters(family, head):
+    lm = small_lm(head, family=family).train()
+    losses = lm(batch_of(lm))
+    assert losses.num_clips == 1
+    assert losses.num_words > 4
+    (losses.text + losses.video).backward()
+    silent = [n for n, p in lm.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
+    assert silent == []
+
+
+def test_losses_fall_on_one_batch():
+    lm = small_lm().train()
+    batch = batch_of(lm)
+    optimizer = torch.optim.AdamW(lm.parameters(), lr=3e-3)
+    history = []
+    for _ in range(30):
+        losses = lm(batch)
+        history.append((float(losses.text), float(losses.video)))
+        (losses.text + losses.video).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert history[-1][0] < 0.3 * history[0][0]
+    assert history[-1][1] < history[0][1] - 0.3
+
+
+def test_token_statistics_change_units_not_results():
+    lm = small_lm("regression")
+    tokens = 5 + 3 * torch.randn(40, NUM_TOKENS, WIDTH, generator=torch.Generator().manual_seed(0))
+    lm.set_token_statistics(tokens)
+    assert torch.allclose(lm.token_mean, tokens.flatten(0, 1).mean(dim=0))
+    scaled = (tokens - lm.token_mean) / lm.token_std
+    assert torch.allclose(lm.to_tokens(scaled), tokens, atol=1e-4)
+
+
+def test_folder_gives_the_same_model(lm, tmp_path):
+    lm.save_pretrained(tmp_path / "lm")
+    again = DivotLM.from_pretrained(tmp_path / "lm")
+    batch = batch_of(lm)
+    assert torch.equal(lm(batch).video, again(batch).video)
+    assert torch.equal(lm(batch).text, again(batch).text)
+    assert again.vocab == lm.vocab
+    lm.save_pretrained(tmp_path / "lm", dtype=torch.float16)
+    half = DivotLM.from_pretrained(tmp_path / "lm")
+    assert half.dtype == torch.float32
+    assert abs(float(half(batch).text) - float(lm(batch).text)) < 1e-2
+
+
+def test_damaged_folders_are_named(lm, tmp_path):
+    folder = tmp_path / "lm"
+    lm.save_pretrained(folder)
+    (folder / "backbone" / "model.safetensors").write_bytes(b"no")
+    with pytest.raises(CheckpointError, match="backbone"):
+        DivotLM.from_pretrained(folder)
+    lm.save_pretrained(folder)
+    small_lm("regression").save_pretrained(tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "model.safetensors", folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match="does not fit"):
+        DivotLM.from_pretrained(folder)
+    with pytest.raises(CheckpointError, match="no component folder"):
+        lm.save_pretrained(tmp_path)
+
+
+def test_unknown_settings_are_refused(lm):
+    with pytest.raises(RecipeError, match="queries"):
+        DivotLM(LanguageModelConfig(queries="sideways"), lm.backbone, lm.tokenizer)
+    with pytest.raises(RecipeError, match="head"):
+        small_lm("nothing")
+    with pytest.raises(RecipeError, match="model_type"):
+        small_lm(family="no_such_family")
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_lora_trains_little_saves_beside_and_merges(tmp_path, tied):
+    lm = small_lm(tie_word_embeddings=tied)
+    plain = {k: v.clone() for k, v in lm.backbone.state_dict().items()}
+    lm.add_lora(LoRAConfig(rank=4, alpha=4, dropout=0.0))
+    trained = {n for n, p in lm.backbone.named_parameters() if p.requires_grad}
+    assert any("lora_A" in name for name in trained)
+    assert any("input_layernorm" in name for name in trained)
+    assert not any("base_layer" in name for name in trained)
+    batch = batch_of(lm.train())
+    optimizer = torch.optim.AdamW([p for p in lm.parameters() if p.requires_grad], lr=1e-2)
+    for _ in range(3):
+        losses = lm(batch)
+        (losses.text + losses.video).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    lm.eval()
+    wanted = lm.states(batch)
+    lm.save_pretrained(tmp_path / "lm")
+    again = DivotLM.from_pretrained(tmp_path / "lm")
+    assert again.has_lora
+    assert torch.allclose(again.states(batch), wanted, atol=1e-5)
+    kept = DivotLM.from_pretrained(tmp_path / "lm")
+    kept.merge_lora()
+    assert not kept.has_lora
+    assert torch.allclose(kept.states(batch), wanted, atol=1e-5)
+    kept.save_pretrained(tmp_path / "merged")
+    assert not (tmp_path / "merged" / "adapter").exists()
+    assert torch.allclose(DivotLM.from_pretrained(tmp_path / "merged").states(batch), wanted, atol=1e-5)
+    # The backbone beside the adapter is what it was.
+    from safetensors.torch import load_file
+
+    beside = load_file(tmp_path / "lm" / "backbone" / "model.safetensors")
+    assert all(torch.equal(beside[name], plain[name]) for name in beside)
+
+
+def test_tokens_read_reach_the_text(lm):
+    batch = batch_of(lm)
+    changed = dataclasses.replace(batch, read_tokens=torch.stack(clip_tokens(2, seed=9)))
+    assert not torch.allclose(lm.states(batch)[0, -3:], lm.states(changed)[0, -3:], atol=1e-4)
