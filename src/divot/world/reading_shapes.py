@@ -15,16 +15,16 @@ from divot.world.reading_motion import EARLY, LATE, WHOLE, ramp
 from divot.world.shapes import shape_mask
 from divot.world.vocabulary import ROUND_SHAPES, SHAPES
 
-STEP_DEG = 3
+STEP_DEG = 6
 NUM_ANGLES = 360 // STEP_DEG
 _AREA_PX = 200.0
 _SIDE_PX = 28
 # Turns of a spin in degrees; of the whole clip and of half of it.
 _TURNS = {WHOLE: range(180, 331, 15), EARLY: range(120, 166, 15), LATE: range(120, 166, 15)}
 # How coarse a sprite's own pixels are in pixels of the cut.
-_COARSENESS = (0.75, 1.0, 1.35, 1.8, 2.4, 3.2, 4.3)
+_COARSENESS = (0.75, 1.0, 1.35, 1.8, 2.4, 3.2, 4.3, 5.7)
 # A clip may be softer than a drawing by these factors; the one that fits best counts.
-_SOFTNESS = (1.0, 1.8)
+_SOFTNESS = (1.0, 1.8, 3.2)
 # Masks that the pictures are made from are this many half pixels wide: four times the size of the cut.
 _MASK_HALF_PX = 128
 
@@ -43,14 +43,18 @@ def fits(
     Returns:
         float64 [B, T, num_shapes, NUM_ANGLES], at most 1 for a perfect fit of full weight; B softnesses.
     """
-    result = np.zeros((len(_SOFTNESS), len(cover), len(SHAPES), NUM_ANGLES))
+    scales = sizes / math.sqrt(_AREA_PX)
+    cuts = np.zeros((len(cover), _SIDE_PX * _SIDE_PX), dtype=np.float32)
     for frame in np.nonzero(weight)[0]:
-        scale = sizes[frame] / math.sqrt(_AREA_PX)
-        cut = _cut(cover[frame], x_px[frame] - 0.5, y_px[frame] - 0.5, scale).ravel()
-        cut *= weight[frame] / max(float(np.linalg.norm(cut)), 1e-6)
-        for number, softness in enumerate(_SOFTNESS):
-            level = int(np.abs(np.log(np.array(_COARSENESS) * scale / softness)).argmin())
-            result[number, frame] = (_pictures(level) @ cut.astype(np.float32)).reshape(-1, NUM_ANGLES)
+        cut = _cut(cover[frame], x_px[frame] - 0.5, y_px[frame] - 0.5, scales[frame]).ravel()
+        cuts[frame] = cut * (weight[frame] / max(float(np.linalg.norm(cut)), 1e-6))
+    result = np.zeros((len(_SOFTNESS), len(cover), len(SHAPES), NUM_ANGLES))
+    for number, softness in enumerate(_SOFTNESS):
+        off = np.abs(np.log(np.outer(np.maximum(scales, 1e-6), _COARSENESS) / softness))
+        levels = np.where(weight > 0, off.argmin(axis=1), -1)
+        for level in set(levels.tolist()) - {-1}:
+            chosen = levels == level
+            result[number, chosen] = (cuts[chosen] @ _pictures(level).T).reshape(-1, len(SHAPES), NUM_ANGLES)
     return result
 
 
