@@ -77,6 +77,12 @@ def official(
     dtype: Annotated[
         DtypeName | None, typer.Option(help="Type of the weights on disk.", show_default="the released one")
     ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="Mistral-7B-Instruct-v0.1, if a language model comes as a LoRA.", show_default="none"
+        ),
+    ] = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -87,7 +93,7 @@ def official(
         from divot.weights.official import convert_official
 
         kind = None if dtype is None else resolve_dtype(dtype.value)
-        report = convert_official(source, out, clip=clip, dtype=kind)
+        report = convert_official(source, out, clip=clip, dtype=kind, backbone=backbone)
     _say(screen, report, out)
 
 

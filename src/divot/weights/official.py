@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ from divot.detokenizer.schedule import NoiseSchedule
 from divot.tokenizer import VideoTokenizer
 from divot.weights import official_sizes as sizes
 from divot.weights.clip_tower import clip_tower
+from divot.weights.contents import DEFAULT_TASKS, language_model_folder, write_contents
 from divot.weights.names import to_ours, to_theirs, under
 from divot.weights.official_export import EXTRA_JSON, EXTRA_TENSORS, convert_to_official
 from divot.weights.official_files import ReleasedFiles, find_clip, find_released
+from divot.weights.official_llm_files import LANGUAGE_FOLDERS, TOKENIZER_FOLDER, is_same
+from divot.weights.official_llm_reading import read_language_models
 from divot.weights.official_names import (
     CLIP_REST,
     CLIP_REST_NAMES,
@@ -33,7 +37,7 @@ from divot.weights.official_names import (
 )
 from divot.weights.official_schedule import schedule_buffers
 from divot.weights.report import ConversionReport, FileReport, refuse_unfitting
-from divot.weights.store import DEFAULT_TASKS, refuse_foreign_folder, write_model_folder
+from divot.weights.store import refuse_foreign_folder, write_model_folder
 from divot.weights.tensor_files import TensorFile, read_tensors
 
 __all__ = ["convert_official", "convert_to_official"]
@@ -45,19 +49,22 @@ def convert_official(
     clip: str | Path | None = None,
     config: ModelConfig | None = None,
     dtype: torch.dtype | None = None,
+    backbone: str | Path | None = None,
 ) -> ConversionReport:
-    """Make a model folder of the released tokenizer and de-tokenizers.
+    """Make a model folder of the released tokenizer and de-tokenizers, and of the language models beside them.
 
     Nothing is lost: what our model has no place for is kept in the folder, and `convert_to_official` gives
     the released files back bit by bit.
 
     Args:
-        source: folder of the released layout, its inner folder, or hub id (`TencentARC/Divot`).
+        source: folder of the released layout, its inner folder, or hub id (`TencentARC/Divot`); from the hub the
+            language models, which are large, are not fetched.
         out: model folder to write; an existing model folder is replaced.
         clip: CLIP-ViT-H-14 (file, folder or hub id) for a tokenizer without its image tower; None looks
             beside the released files, then on the hub.
         config: sizes; None reads them off the tensors.
         dtype: type of the weights on disk; None keeps the released one, which the way back needs.
+        backbone: the language model under those that are a LoRA (folder or hub id of Mistral-7B-Instruct-v0.1).
 
     Returns:
         What became of every tensor; also written as conversion.json.
@@ -73,13 +80,21 @@ def convert_official(
         name: conversion.detokenizer(name, read_tensors(path)) for name, path in files.detokenizers.items()
     }
     report, extras = conversion.report, conversion.extras
+    language_models = read_language_models(Path(source), tokenizer.config, backbone, report)
     if all(_has_sizes_of_paper(tokenizer.config, model.config) for model in detokenizers.values()):
         report.preset = "paper"
     if dtype is not None:
         report.notes.append(f"weights stored as {dtype}: the way back gives rounded values")
     with written_whole(out) as beside:
         tasks = {task: name for task, name in DEFAULT_TASKS.items() if name in detokenizers}
-        write_model_folder(beside, tokenizer, detokenizers, tasks, report.preset, dtype)
+        contents = write_model_folder(beside, tokenizer, detokenizers, tasks, report.preset, dtype).contents
+        for name, lm in language_models.items():
+            lm.write(beside / language_model_folder(name), dtype)
+            conversion.layout[LANGUAGE_FOLDERS[name]] = lm.layout
+        if language_models and (kept := Path(source) / TOKENIZER_FOLDER).is_dir():
+            shutil.copytree(kept, beside / TOKENIZER_FOLDER)
+        folders = {name: language_model_folder(name) for name in language_models}
+        write_contents(beside, dataclasses.replace(contents, language_models=folders))
         save_file({k: v.contiguous().clone() for k, v in extras.items()}, beside / EXTRA_TENSORS)
         write_json(beside / EXTRA_JSON, {"format": 1, "files": conversion.layout})
         report.write(beside)
@@ -137,7 +152,7 @@ class _Conversion:
         copies = {
             n: n.removeprefix(TOKENIZER_COPY) for n in renamed.unexpected if n.startswith(TOKENIZER_COPY)
         }
-        same = {n for n, own in copies.items() if _is_same(file.tensors[n], self._official.get(own))}
+        same = {n for n, own in copies.items() if is_same(file.tensors[n], self._official.get(own))}
         kept = [n for n in renamed.unexpected if n not in same]
         known = {*copies, *SCHEDULE_BUFFERS}
         self._account(name, file, kept, known, copied=sorted(copies[n] for n in same))
@@ -182,10 +197,6 @@ def _filled(model: Any, state: dict[str, Tensor]) -> Any:
     model.load_state_dict(state, assign=True)
     model.restore_buffers()
     return model.eval()
-
-
-def _is_same(one: Tensor, other: Tensor | None) -> bool:
-    return other is not None and one.dtype == other.dtype and torch.equal(one, other)
 
 
 def _schedule_notes(file: TensorFile, config: DetokenizerConfig) -> list[str]:

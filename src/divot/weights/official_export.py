@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from divot.config.errors import CheckpointError
@@ -17,9 +18,11 @@ from divot.detokenizer.schedule import NoiseSchedule
 from divot.layers.component import WEIGHTS_FILE, read_component_config, read_weights
 from divot.weights.names import Entry, to_theirs
 from divot.weights.official_files import DETOKENIZER_FILES, FOLDER, TOKENIZER_FILE
+from divot.weights.official_llm_export import part_of, read_ours, save_official
+from divot.weights.official_llm_files import TOKENIZER_FOLDER
 from divot.weights.official_names import TOKENIZER_COPY, detokenizer_names, tokenizer_names
 from divot.weights.official_schedule import schedule_buffers
-from divot.weights.report import ConversionReport, FileReport, refuse_unfitting
+from divot.weights.report import ConversionReport, refuse_unfitting
 from divot.weights.store import ModelFolder
 from divot.weights.tensor_files import read_tensors
 
@@ -37,7 +40,8 @@ def convert_to_official(model: str | Path, out: str | Path) -> ConversionReport:
 
     Args:
         model: model folder, preset name or hub id.
-        out: folder to write; gets `Divot_tokenizer_detokenizer/` with the released file names.
+        out: folder to write; gets `Divot_tokenizer_detokenizer/`, and a folder a language model, with the released
+            file names.
 
     Raises:
         CheckpointError: if the model has parts that the official code does not know.
@@ -45,9 +49,16 @@ def convert_to_official(model: str | Path, out: str | Path) -> ConversionReport:
     folder = ModelFolder.open(model)
     extra, tensors = _extras(folder.path)
     report = ConversionReport(folder.source, str(out), folder.preset)
+    languages = read_ours(folder, extra)
     target = Path(out) / FOLDER
-    if target.exists():
-        raise CheckpointError(target, "exists", "Give another folder to write to")
+    kept = folder.path / TOKENIZER_FOLDER if (folder.path / TOKENIZER_FOLDER).is_dir() else None
+    places = [
+        target,
+        *(Path(out) / place for place in languages),
+        *([Path(out) / TOKENIZER_FOLDER] if kept else []),
+    ]
+    if existing := [place for place in places if place.exists()]:
+        raise CheckpointError(existing[0], "exists", "Give another folder to write to")
     names = folder.contents.detokenizers
     if unknown := sorted(names.keys() - DETOKENIZER_FILES.keys()):
         known = ", ".join(DETOKENIZER_FILES)
@@ -63,18 +74,24 @@ def convert_to_official(model: str | Path, out: str | Path) -> ConversionReport:
         )
     whole = _official(folder.path / folder.contents.tokenizer, tokenizer_names(config), optional=set())
     entries = tokenizer_names(config, about.get("has_vit", True))
-    written = {entry.theirs: whole[entry.theirs] for entry in entries} | _part(tensors, "tokenizer")
+    written = {entry.theirs: whole[entry.theirs] for entry in entries} | part_of(tensors, "tokenizer")
     whole |= written
-    with written_whole(target) as beside:
+    with ExitStack() as stack:
+        # All folders are renamed at the end: there is everything, or nothing.
+        beside = stack.enter_context(written_whole(target))
         beside.mkdir()
-        _save(written, beside / TOKENIZER_FILE, about, report)
+        for place, language in languages.items():
+            language.write(stack.enter_context(written_whole(Path(out) / place)), place, report, bool(kept))
+        if kept:
+            shutil.copytree(kept, stack.enter_context(written_whole(Path(out) / TOKENIZER_FOLDER)))
+        save_official(written, beside / TOKENIZER_FILE, about, report)
         for name, subfolder in names.items():
             about = extra.get(name, {})
             settings = _config(folder.path / subfolder, DetokenizerConfig)
             state = _official(folder.path / subfolder, detokenizer_names(settings), optional={"null_tokens"})
-            state |= _part(tensors, name) if about else schedule_buffers(NoiseSchedule(settings.schedule))
+            state |= part_of(tensors, name) if about else schedule_buffers(NoiseSchedule(settings.schedule))
             state |= {TOKENIZER_COPY + copy: whole[copy] for copy in about.get("copied", [])}
-            _save(state, beside / DETOKENIZER_FILES[name], about, report)
+            save_official(state, beside / DETOKENIZER_FILES[name], about, report)
     return report
 
 
@@ -87,11 +104,6 @@ def _extras(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise CheckpointError(path, "is damaged", "Convert the released files again") from error
     return files, read_tensors(folder / EXTRA_TENSORS).tensors if (folder / EXTRA_TENSORS).is_file() else {}
-
-
-def _part(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
-    prefix = f"{part}/"
-    return {name.removeprefix(prefix): v for name, v in tensors.items() if name.startswith(prefix)}
 
 
 def _config(folder: Path, kind: type) -> Any:
@@ -107,15 +119,3 @@ def _official(folder: Path, entries: list[Entry], optional: set[str]) -> dict[st
         cause = f"has parts that the official code does not know ({', '.join(unknown[:3])})"
         raise CheckpointError(folder, cause, "Only models of the official structure can be written so")
     return renamed.tensors
-
-
-def _save(state: dict[str, Tensor], path: Path, about: dict[str, Any], report: ConversionReport) -> None:
-    prefix, wrapper = about.get("prefix") or "", about.get("wrapper")
-    values: dict[str, Any] = {prefix + name: _alone(tensor) for name, tensor in state.items()}
-    torch.save({wrapper: values} if wrapper else values, path)
-    report.files.append(FileReport(path.name, len(state)))
-
-
-def _alone(tensor: Tensor) -> Tensor:
-    # A view would take its whole storage into the file.
-    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from divot.weights.names import Entry
 
+AGENT_LLM = "llm."
+"""Where the agent's file has the backbone, if it has it."""
 _PARTS = (
     ("input_resampler.proj.0", "input_projection.0"),
     ("input_resampler.proj.2", "input_projection.2"),
