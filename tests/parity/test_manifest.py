@@ -5,12 +5,17 @@ import json
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from torch import nn
+from transformers import PreTrainedTokenizerFast
 
 from divot.config.presets import preset
 from divot.detokenizer import VideoDetokenizer
+from divot.lm.model import DivotLM
 from divot.tokenizer import VideoTokenizer
-from divot.weights.names import to_ours, to_theirs
+from divot.weights.names import Entry, to_ours, to_theirs
+from divot.weights.official_llm_names import AGENT_LLM, agent_names
 from divot.weights.official_names import (
     CLIP_REST,
     CLIP_REST_NAMES,
@@ -47,6 +52,14 @@ def tokenizer():
 def detokenizer():
     with torch.device("meta"):
         return VideoDetokenizer(preset("paper").detokenizer)
+
+
+@pytest.fixture(scope="module")
+def language_model():
+    words = Tokenizer(WordLevel({f"w{index}": index for index in range(32000)}, unk_token="w0"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, bos_token="w1", eos_token="w2")
+    with torch.device("meta"):
+        return DivotLM.new(preset("paper").lm, tokenizer)
 
 
 def empty(shapes: dict) -> dict[str, torch.Tensor]:
@@ -90,6 +103,27 @@ def test_detokenizer_names_are_complete(manifest, detokenizer):
         empty(state),
         copy | set(SCHEDULE_BUFFERS),
     )
+
+
+def test_language_model_names_are_complete(manifest, language_model):
+    recorded = manifest("manifest_agent")
+    llm = {AGENT_LLM + name: shape for name, shape in recorded["llm_state_dict"].items()}
+    own = nn.ModuleDict({part: getattr(language_model, part) for part in ("input_projection", "head")})
+    both_ways(own, agent_names(), empty(recorded["state_dict"]), set())
+    backbone = nn.ModuleDict({"backbone": language_model.backbone})
+    names = [Entry(name, (f"backbone.{name.removeprefix(AGENT_LLM)}",)) for name in llm]
+    both_ways(backbone, names, empty(llm), set())
+
+
+def test_full_size_language_model_has_the_official_parameter_counts(manifest, language_model):
+    def count(module: nn.Module) -> int:
+        return sum(p.numel() for p in module.parameters())
+
+    counts = manifest("manifest_agent")["parameter_counts"]
+    assert count(language_model.input_projection) == counts["input_resampler"]
+    assert count(language_model.head) == counts["output_resampler"]
+    assert count(language_model.backbone) == counts["llm_vocab32262"]
+    assert count(language_model) == counts["agent_without_llm"] + counts["llm_vocab32262"]
 
 
 def test_full_size_parameter_counts_are_the_official_ones(manifest, tokenizer, detokenizer):
