@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 import torch
@@ -10,11 +11,13 @@ from safetensors.torch import save_file
 from divot.config.errors import CheckpointError
 from divot.config.presets import preset
 from divot.detokenizer import VideoDetokenizer
+from divot.lm.model import DivotLM
 from divot.tokenizer import VideoTokenizer
 from divot.weights.inspect import inspect_path
 from divot.weights.official_files import FOLDER, TOKENIZER_FILE
-from divot.weights.store import write_model_folder
-from weights.small import official_tensors, write_released
+from divot.weights.store import add_language_model, write_model_folder
+from weights.small import official_tensors, small_language_model, write_released
+from weights.small_llm import backbone_tensors, in_training, lora_tensors, write_agent, write_language_models
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +84,8 @@ def test_full_size_release_has_the_sizes_of_paper(tmp_path):
         ("visual.conv1.weight", "CLIP, open_clip naming"),
         ("vision_model.embeddings.class_embedding", "CLIP, transformers naming"),
         ("output_resampler.proj.0.weight", "official agent"),
+        ("model.embed_tokens.weight", "causal language model, transformers naming"),
+        ("base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight", "LoRA, peft naming"),
         ("anything", "tensors"),
     ],
 )
@@ -121,3 +126,44 @@ def test_what_is_no_weights_is_refused(tmp_path):
     for name, cause in causes.items():
         with pytest.raises(CheckpointError, match=cause):
             inspect_path(tmp_path / name)
+
+
+def test_language_models_of_a_model_folder_are_told(tiny, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny[0], folder)
+    lm = DivotLM.new(preset("tiny").lm, small_language_model().tokenizer)
+    add_language_model(folder, "default", lm)
+    found = inspect_path(folder)
+    assert (found.kind, found.preset) == ("divot model", "tiny")
+    kinds = {part.name: (part.kind, part.preset) for part in found.parts}
+    assert kinds["lm"] == ("divot language model", "tiny")
+    assert kinds["lm/backbone"] == ("causal language model, transformers naming", None)
+    assert "language model default: folder lm" in found.notes
+    add_language_model(folder, "story", small_language_model())
+    found = inspect_path(folder)
+    assert found.preset is None
+    assert {"lm_story", "lm_story/backbone"} <= {part.name for part in found.parts}
+
+
+def test_folder_of_a_language_model_is_told(tmp_path):
+    lm = small_language_model()
+    lm.save_pretrained(tmp_path / "lm")
+    found = inspect_path(tmp_path / "lm")
+    assert found.kind == "divot language model"
+    assert [part.name for part in found.parts] == ["lm", "backbone"]
+    assert found.parameters == sum(tensor.numel() for tensor in lm.state_dict().values())
+    assert inspect_path(tmp_path / "lm" / "backbone").kind == "causal language model, transformers naming"
+
+
+def test_released_language_models_are_told(tmp_path):
+    write_language_models(tmp_path)
+    found = inspect_path(tmp_path)
+    assert found.kind == "official release"
+    kinds = {part.name: part.kind for part in found.parts}
+    assert kinds["Divot_pretrain/agent/pytorch_model.bin"] == "official agent"
+    assert kinds["Divot_sft_comp/llm"] == "causal language model, transformers naming"
+    base = backbone_tensors(0)
+    trained = in_training(base, lora_tensors(base)[0]) | {"output_resampler.proj.0.weight": torch.ones(2, 2)}
+    write_agent(tmp_path / "Divot_pretrain", trained)
+    found = inspect_path(tmp_path / "Divot_pretrain" / "agent" / "pytorch_model.bin")
+    assert found.kind == "official agent with a LoRA"

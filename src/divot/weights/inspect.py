@@ -15,7 +15,7 @@ from torch import Tensor
 
 from divot.config.errors import CheckpointError, RecipeError
 from divot.config.merge import from_mapping
-from divot.config.models import DetokenizerConfig, TokenizerConfig
+from divot.config.models import DetokenizerConfig, LanguageModelConfig, TokenizerConfig
 from divot.config.presets import PRESET_NAMES, preset
 from divot.weights.tensor_files import PICKLES, SAFETENSORS, read_tensors
 
@@ -31,6 +31,10 @@ DTYPES = {
     "I8": torch.int8,
     "BOOL": torch.bool,
 }
+LANGUAGE_MODEL_PLACES = ("backbone", "adapter")
+"""Folders with weights in that of a language model."""
+RELEASED = ("Divot_*.bin", "Divot_*/*.bin", "Divot_*/agent/*.bin")
+"""Files of the released checkpoints, in their folder or in its inner folder."""
 SIGNS = (
     ("official tokenizer", "temporal_encoder.input_proj.weight"),
     ("official de-tokenizer", "diffusion_model.input_blocks.0.0.weight"),
@@ -39,14 +43,32 @@ SIGNS = (
     ("divot tokenizer", "spatiotemporal.spatial_positions"),
     ("divot de-tokenizer", "unet.conv_in.weight"),
     ("divot U-Net", "time_embedding.0.weight"),
+    ("divot language model", "token_mean"),
     ("divot frame encoder", "backbone.embeddings.class_embedding"),
     ("CLIP, open_clip naming", "visual.conv1.weight"),
     ("CLIP, transformers naming", "vision_model.embeddings.class_embedding"),
     ("CLIP image tower, transformers naming", "embeddings.class_embedding"),
     ("autoencoder, diffusers naming", "encoder.down_blocks.0.resnets.0.conv1.weight"),
+    ("causal language model, transformers naming", "model.embed_tokens.weight"),
 )
 """Kind of a file, and a tensor that only it has."""
-COMPONENTS: dict[str, type] = {"VideoTokenizer": TokenizerConfig, "VideoDetokenizer": DetokenizerConfig}
+UNSIZED = ("official agent", "causal language model", "LoRA")
+"""Kinds of which no preset has the sizes: they say nothing about the preset of the whole."""
+SIZES = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+)
+"""Of a backbone."""
+LORA_SIGN = ".lora_A."
+"""In some name of each LoRA."""
+COMPONENTS: dict[str, type] = {
+    "VideoTokenizer": TokenizerConfig,
+    "VideoDetokenizer": DetokenizerConfig,
+    "DivotLM": LanguageModelConfig,
+}
 
 
 @dataclass
@@ -122,23 +144,22 @@ def inspect_path(path: str | Path) -> Inspection:
         found.kind = found.parts[0].kind
     else:
         raise CheckpointError(path, "does not exist", "Give a weight file or a folder with one")
-    presets = {part.preset for part in found.parts}
+    presets = {part.preset for part in found.parts if not part.kind.startswith(UNSIZED)}
     if len(presets) == 1:
         found.preset = presets.pop()
     return found
 
 
 def _inspect_folder(folder: Path) -> Inspection:
-    inner = folder / "Divot_tokenizer_detokenizer"
     if (folder / "model.json").is_file():
-        found = Inspection(
-            str(folder), "divot model", [_part(p) for p in _weights(folder, "*/model.safetensors")]
-        )
-        found.notes += _model_notes(folder)
-        return found
-    if inner.is_dir() or (folder / "Divot_tokenizer.bin").is_file():
-        files = _weights(inner if inner.is_dir() else folder, "Divot_*.bin")
-        return Inspection(str(folder), "official release", [_part(path) for path in files])
+        paths = _weights(folder, "*/model.safetensors", *(f"*/{place}/*" for place in LANGUAGE_MODEL_PLACES))
+        return Inspection(str(folder), "divot model", _parts(folder, paths), notes=_model_notes(folder))
+    if (folder / "backbone").is_dir():
+        paths = _weights(folder, "model.safetensors", *(f"{place}/*" for place in LANGUAGE_MODEL_PLACES))
+        return Inspection(str(folder), "divot language model", _parts(folder, paths))
+    if any(path for pattern in RELEASED for path in folder.glob(pattern)):
+        paths = _weights(folder, *RELEASED, "Divot_*/llm/*")
+        return Inspection(str(folder), "official release", _parts(folder, paths))
     if (folder / "conversion.json").is_file():
         parts = [_part(path) for path in _weights(folder, f"*/*{SAFETENSORS}")]
         kind = "parts of DynamiCrafter" if (folder / "unet").is_dir() else "image tower of CLIP"
@@ -148,11 +169,25 @@ def _inspect_folder(folder: Path) -> Inspection:
     return Inspection(str(folder), kinds.pop() if len(kinds) == 1 else "folder of weights", parts)
 
 
-def _weights(folder: Path, pattern: str) -> list[Path]:
-    found = [path for path in sorted(folder.glob(pattern)) if path.suffix in (*PICKLES, SAFETENSORS)]
+def _weights(folder: Path, *patterns: str) -> list[Path]:
+    paths = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
+    found = [path for path in paths if path.suffix in (*PICKLES, SAFETENSORS)]
     if not found:
         raise CheckpointError(folder, "holds no weights", "Give a weight file or a folder with one")
     return found
+
+
+def _parts(folder: Path, paths: list[Path]) -> list[Part]:
+    """Parts of a model in several folders; those of a language model are named with theirs."""
+    parts = []
+    for path in paths:
+        part, place = _part(path), path.parent
+        if place.name in (*LANGUAGE_MODEL_PLACES, "llm", "agent"):
+            outer = "" if place.parent == folder else f"{place.parent.name}/"
+            is_alone = path.name == "model.safetensors"
+            part.name = f"{outer}{place.name}" + ("" if is_alone else f"/{path.name}")
+        parts.append(part)
+    return parts
 
 
 def _model_notes(folder: Path) -> list[str]:
@@ -160,12 +195,15 @@ def _model_notes(folder: Path) -> list[str]:
 
     contents = read_contents(folder)
     notes = [f"task {task}: de-tokenizer {name}" for task, name in contents.tasks.items()]
-    return notes + [f"language model {name}" for name in contents.language_models]
+    notes += [f"language model {name}: folder {place}" for name, place in contents.language_models.items()]
+    return notes
 
 
 def _part(path: Path) -> Part:
     tensors = _shapes(path)
     kind = next((kind for kind, name in SIGNS if name in tensors), "tensors")
+    if any(LORA_SIGN in name for name in tensors):
+        kind = "LoRA, peft naming" if kind == "tensors" else f"{kind} with a LoRA"
     groups: dict[str, Group] = {}
     for name, tensor in tensors.items():
         group = groups.setdefault(name.split(".", 1)[0] if "." in name else "", Group())
@@ -212,7 +250,7 @@ def _preset(path: Path, kind: str, tensors: Mapping[str, Tensor]) -> str | None:
     try:
         if kind.startswith("divot"):
             config = _own_config(path)
-        elif kind.startswith("official") and kind != "official agent":
+        elif kind.startswith("official") and not kind.startswith(UNSIZED):
             config = _official_config(path, kind, tensors)
     except (CheckpointError, RecipeError):
         # Of sizes that cannot be told: no preset's.
@@ -232,13 +270,23 @@ def _preset(path: Path, kind: str, tensors: Mapping[str, Tensor]) -> str | None:
             )
             if config == wanted:
                 return name
+        if isinstance(config, LanguageModelConfig) and _sizes(config) == _sizes(sizes.lm):
+            return name
     return None
+
+
+def _sizes(config: LanguageModelConfig) -> tuple[Any, ...]:
+    backbone = [config.backbone.get(key) for key in SIZES]
+    return (config.token_width, config.num_tokens, config.head, backbone)
 
 
 def _own_config(path: Path) -> Any:
     try:
         settings = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
         kind = COMPONENTS[settings.pop("component")]
+        if kind is LanguageModelConfig:
+            backbone = path.parent / "backbone" / "config.json"
+            settings["backbone"] = json.loads(backbone.read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError, AttributeError):
         return None
     return from_mapping(kind, settings, path.parent)
