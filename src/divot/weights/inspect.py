@@ -54,14 +54,6 @@ SIGNS = (
 """Kind of a file, and a tensor that only it has."""
 UNSIZED = ("official agent", "causal language model", "LoRA")
 """Kinds of which no preset has the sizes: they say nothing about the preset of the whole."""
-SIZES = (
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-)
-"""Of a backbone."""
 LORA_SIGN = ".lora_A."
 """In some name of each LoRA."""
 COMPONENTS: dict[str, type] = {
@@ -276,7 +268,9 @@ def _preset(path: Path, kind: str, tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def _sizes(config: LanguageModelConfig) -> tuple[Any, ...]:
-    backbone = [config.backbone.get(key) for key in SIZES]
+    # The vocabulary is that of the tokenizer, which may be of any size.
+    names = {k for k in config.backbone if k.endswith(("_size", "_layers", "_heads"))} - {"vocab_size"}
+    backbone = {name: config.backbone[name] for name in names}
     return (config.token_width, config.num_tokens, config.head, backbone)
 
 
