@@ -1,0 +1,105 @@
+"""Conversations to segments, in our template and in a chat model's own."""
+
+import random
+import re
+
+import pytest
+
+from divot.config.errors import CheckpointError
+from divot.text import (
+    End,
+    ReadClips,
+    SequenceBuilder,
+    Turn,
+    Words,
+    WriteClip,
+    caption_request,
+    conversation,
+    plain_answer,
+    video_request,
+)
+
+
+def written_out(segments):
+    """The conversation as one text, clips as [2 clips] and [write]."""
+    said = []
+    for segment in segments:
+        if isinstance(segment, Words):
+            said.append(segment.text)
+        elif isinstance(segment, ReadClips):
+            said.append(f"[{segment.count} clips]")
+        else:
+            said.append("[write]" if isinstance(segment, WriteClip) else "<|im_end|>")
+    return "".join(said)
+
+
+TURNS = [
+    Turn("What happens?", "A cat runs.", clips=2),
+    Turn("Show it.", WriteClip()),
+    Turn("And now?", clips=1),
+]
+
+
+def test_chat_template_is_told_turn_by_turn(chat_tokenizer):
+    segments = conversation(TURNS, chat_tokenizer)
+    assert written_out(segments) == (
+        "<|im_start|>user\n[2 clips]What happens?<|im_end|>\n<|im_start|>assistant\nA cat runs.<|im_end|>"
+        "\n<|im_start|>user\nShow it.<|im_end|>\n<|im_start|>assistant\n[write]<|im_end|>"
+        "\n<|im_start|>user\n[1 clips]And now?<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert [segment.text for segment in segments if isinstance(segment, Words) and segment.is_learned] == [
+        "A cat runs."
+    ]
+    assert sum(isinstance(segment, End) for segment in segments) == 2
+
+
+def test_sequence_of_a_chat_template_has_its_signs_as_single_ids(chat_tokenizer):
+    sequence = SequenceBuilder(chat_tokenizer, 2).build(conversation(TURNS, chat_tokenizer))
+    names = chat_tokenizer.convert_ids_to_tokens(sequence.ids)
+    assert names.count("<|im_start|>") == 6
+    assert names.count("<|im_end|>") == 5
+    assert (sequence.clips_read, sequence.clips_written) == ([0, 1, 2], 1)
+    # The model learns to end its own two answers, not the user's turns.
+    learned = [name for name, label in zip(names, sequence.labels, strict=True) if label >= 0]
+    assert learned.count("<|im_end|>") == 2
+    assert "<|im_start|>" not in learned
+
+
+def test_begin_token_of_a_chat_template_is_left_to_the_builder(chat_tokenizer):
+    chat_tokenizer.bos_token = "<s>"
+    chat_tokenizer.chat_template = "<s>" + chat_tokenizer.chat_template
+    segments = conversation([Turn("Hello")], chat_tokenizer)
+    assert written_out(segments).startswith("<|im_start|>user")
+    ids = SequenceBuilder(chat_tokenizer, 2).build(segments).ids
+    assert ids.count(chat_tokenizer.bos_token_id) == 1
+
+
+def test_chat_template_that_changes_what_was_said_is_refused(chat_tokenizer):
+    chat_tokenizer.chat_template = chat_tokenizer.chat_template.replace("<|im_end|>", "<end>")
+    conversation(TURNS[:1], chat_tokenizer)
+    with pytest.raises(CheckpointError, match="chat template that does not go on"):
+        conversation(TURNS, chat_tokenizer)
+
+
+def test_our_template_has_no_space_at_the_end_of_a_piece():
+    for segment in conversation(TURNS):
+        if isinstance(segment, Words):
+            assert segment.text == segment.text.strip()
+
+
+def test_requests_hold_the_caption_and_the_first_wording_is_the_default():
+    rng = random.Random(0)
+    for is_image in (False, True):
+        wordings = {video_request("a {red} cat", rng, is_image) for _ in range(100)}
+        assert len(wordings) == 8
+        assert all("a {red} cat" in wording for wording in wordings)
+        assert video_request("a {red} cat", None, is_image) in wordings
+        asked = {caption_request(rng, is_image) for _ in range(100)}
+        assert len(asked) > 3
+        assert caption_request(None, is_image) in asked
+
+
+def test_plain_answer_has_words_only():
+    said = "<s> A cat <vid> <frame><frame_00000><frame_00063></frame></vid>\n runs  off. <img></img></s>"
+    assert plain_answer(said) == "A cat runs off."
+    assert not re.search(r"[<>]", plain_answer(said))
