@@ -164,6 +164,15 @@ def test_of_two_rows_the_longer_is_thinned_first_and_indices_count_over_both(bui
     assert fewer.left_out == ["2 of 4 clips"]
 
 
+def test_words_that_are_cut_are_told_apart_from_what_is_left_out(builder):
+    words = "A cat runs."
+    count, head = len(builder.words(words)), [Words("A"), Words(words)]
+    tight = SequenceBuilder(builder.tokenizer, N, max_length=1 + len(builder.words("A")) + count - 2)
+    cut = f"the last 2 of {count} word pieces"
+    assert tight.build(head).left_out == [cut]
+    assert tight.build([*head, WriteClip(), End()]).left_out == [cut, "all from WriteClip on"]
+
+
 def random_segments(rng):
     kinds = [
         lambda: Words("".join(rng.choice("abc dé\n") for _ in range(rng.randint(0, 12))), rng.random() < 0.5),

@@ -131,7 +131,7 @@ class SequenceBuilder:
             sequence.add([self.vocab.bos])
         kept = self._thinned(segments, sequence)
         first = 0
-        for segment in segments:
+        for place, segment in enumerate(segments):
             room = None if self.max_length is None else self.max_length - len(sequence)
             if isinstance(segment, Words):
                 ids = self.words(segment.text)
@@ -154,12 +154,14 @@ class SequenceBuilder:
                 if not is_cut:
                     sequence.add([self.vocab.eos], is_learned=True)
             if is_cut:
-                sequence.left_out.append(f"all from {type(segment).__name__} on")
+                # Of words that were cut, the beginning is in it.
+                rest = segments[place + isinstance(segment, Words) :]
+                sequence.left_out += [f"all from {type(one).__name__} on" for one in rest[:1]]
                 break
         return sequence
 
     def continuation(self, ids: Many[int], segments: Many[Segment]) -> Sequence:
-        """What follows in a sequence that is begun: ids that were said, then segments without clips to read."""
+        """What follows in a sequence that is begun: ids that were said, then segments; their clips count from 0."""
         sequence = Sequence()
         sequence.add(ids)
         for segment in segments:
