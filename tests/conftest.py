@@ -51,6 +51,46 @@ def _write_small_model(folder, seed):
     return folder
 
 
+def _small_language_model(width=32):
+    import torch
+
+    from divot.config.models import HeadConfig, LanguageModelConfig
+    from divot.data.tasks import world_corpus
+    from divot.lm.model import DivotLM
+    from divot.text.pieces import learn_pieces
+
+    settings = LanguageModelConfig(
+        token_width=8,
+        head=HeadConfig(num_components=2),
+        backbone={
+            "model_type": "mistral",
+            "hidden_size": width,
+            "intermediate_size": width,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+            "sliding_window": None,
+            "tie_word_embeddings": True,
+        },
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return DivotLM.new(settings, learn_pieces(world_corpus(0, 20, 16), 400))
+
+
+@pytest.fixture(scope="session")
+def language_folder(model_folder, tmp_path_factory):
+    """The same model with a language model of random weights."""
+    import shutil
+
+    from divot.weights.store import add_language_model
+
+    folder = tmp_path_factory.mktemp("models") / "language"
+    shutil.copytree(model_folder, folder)
+    add_language_model(folder, "default", _small_language_model(), dtype=None)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory):
     """A whole model of random weights."""

@@ -32,7 +32,7 @@ def demo(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Reconstruct a few clips and write a page to look at."""
+    """Reconstruct a few clips, talk about them, make some from words, and write a page to look at."""
     screen = Screen(as_json, quiet)
     with screen.progress("demo") as on_progress:
         from divot.pipelines.demo import run_demo

@@ -179,5 +179,7 @@ class TrainConfig:
             raise RecipeError(source, "language.tasks has no share above 0", "Give shares of 0 or more")
         if self.data.world_share < 1 and language.annotations is None:
             raise RecipeError(
-                source, "data.world_share is below 1 but there are no annotations", "Set language.annotations=FILE"
+                source,
+                "data.world_share is below 1 but there are no annotations",
+                "Set language.annotations=FILE",
             )

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 
 from divot.config.errors import DataError
-from divot.world import Event, Scene, clip, is_held_out, render, still_caption
+from divot.world import Event, Scene, clip, is_held_out, render, sample_scene, still_caption
 from divot.world.questions import questions
 
 NUM_FRAMES = 16
+# From a clip that will not do to one that no run comes to.
+_FAR = 1_000_000_007
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Record:
 def world_record(seed: int, number: int, size_px: int, is_image: bool = False) -> Record:
     """Clip `number` of the training split with both styles of caption and its questions; or a still scene of it."""
     if is_image:
-        scene = _still(clip(seed, number, "train", size_px).scene)
+        scene = _still_scene(seed, number)
         words = still_caption(scene, np.random.default_rng([seed, number]))
         return Record(render(scene, size_px)[None], (words,), is_image=True)
     full = clip(seed, number, "train", size_px)
@@ -45,11 +47,14 @@ def world_record(seed: int, number: int, size_px: int, is_image: bool = False) -
     return Record(full.frames[None], (full.caption, short.caption), asked)
 
 
-def _still(scene: Scene) -> Scene:
-    """The scene as a picture: nothing happens, and nothing is shown that training must not see."""
-    kept = [s for s in scene.sprites if not is_held_out(s.colour, s.shape, "stays")]
-    sprites = tuple(replace(sprite, events=(Event("stays"),)) for sprite in kept or scene.sprites)
-    return replace(scene, sprites=sprites)
+def _still_scene(seed: int, number: int) -> Scene:
+    """A scene in which nothing happens, made of a clip's sprites but those that training must not see at rest."""
+    while True:
+        scene = sample_scene(seed, number, "train")
+        kept = [s for s in scene.sprites if not is_held_out(s.colour, s.shape, "stays")]
+        if kept:
+            return replace(scene, sprites=tuple(replace(s, events=(Event("stays"),)) for s in kept))
+        number += _FAR
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,8 @@ from torch import Tensor
 from divot import world
 from divot.evaluation.intervals import Interval, bootstrap_interval
 from divot.evaluation.run_info import hardware, now, versions
-from divot.lm.generate import TokenSampling
 from divot.pipelines.describe import answer
-from divot.pipelines.generate import TASK, write_tokens
+from divot.pipelines.generate import TASK, TokenSampling, write_tokens
 from divot.text import caption_request
 from divot.video import CLIP_FRAMES
 from divot.world.facts import caption_f1

@@ -16,6 +16,7 @@ import divot.weights
 from divot import world
 from divot.config.files import refuse_overwriting, written_whole
 from divot.pipelines.clips import Source, count_clips
+from divot.pipelines.demo_language import has_language, make_clips, talk_about
 from divot.pipelines.divot import Divot, Progress, Reconstruction
 from divot.pipelines.page import Section, write_page
 from divot.pipelines.reconstruct import check_outputs, joined, measures, write_reconstruction
@@ -41,7 +42,7 @@ class DemoSummary:
     Attributes:
         page: the page to open.
         examples: title, files and numbers of each video.
-        seconds: of all reconstructions.
+        seconds: of all reconstructions and clips made.
         record: what stands beside the page.
     """
 
@@ -56,6 +57,7 @@ class _Example:
     title: str
     note: str
     source: Source
+    scene: world.Scene | None = None
 
 
 def run_demo(
@@ -67,7 +69,8 @@ def run_demo(
     steps: int | None = None,
     on_progress: Progress | None = None,
 ) -> DemoSummary:
-    """Reconstruct a video and a few clips of Sprite World; write videos, sheets, records and `index.html`.
+    """Reconstruct a video and a few clips of Sprite World, ask about them and make clips from words, where the model
+    speaks; write videos, sheets, records and `index.html`.
 
     Args:
         divot: the model.
@@ -95,11 +98,17 @@ def run_demo(
         result = divot.reconstruct(example.source, seed, steps, max_clips=MAX_CLIPS, on_progress=watch)
         done += count
         section, record = _write_example(divot, out, example, result, seed)
+        if has_language(divot):
+            talk = talk_about(divot, example.source, example.scene, seed)
+            section = dataclasses.replace(section, talk=talk)
+            record["said"] = [dataclasses.asdict(said) for said in talk]
         sections.append(section)
         records.append(record)
     page = out / "index.html"
     seconds = sum(record["seconds"] for record in records)
-    write_page(page, sections, _facts(divot, result, seed, seconds))
+    made, clips = make_clips(divot, out, seed) if has_language(divot) else ([], [])
+    seconds += sum(clip.seconds for clip in clips)
+    write_page(page, sections, _facts(divot, result, seed, seconds), made)
     record = write_sidecar(
         page,
         "demo",
@@ -107,6 +116,7 @@ def run_demo(
         detokenizer=describe_detokenizer(divot, result.detokenizer, "reconstruct", result.sampler),
         seed=seed,
         examples=records,
+        made=[clip.prompt for clip in clips],
         seconds=round(seconds, 2),
     )
     return DemoSummary(page, records, seconds, record)
@@ -140,7 +150,7 @@ def _examples(divot: Divot, video: str | Path | None, seed: int, num_world_clips
         ]
     for index in range(num_world_clips):
         clip = world.clip(seed, index, split="test", size=size_px)
-        examples.append(_Example(f"Sprite World {index + 1}", clip.caption, clip.frames))
+        examples.append(_Example(f"Sprite World {index + 1}", clip.caption, clip.frames, clip.scene))
     return examples
 
 

@@ -95,7 +95,8 @@ class Chat:
         self._builder = self.lm.builder()
         self._dialogue: Dialogue | None = None
         self._num_segments = 0
-        self._waiting: list[int] = []
+        self.said: list[list[int]] = []
+        """Ids of each answer."""
 
     def say(self, request: str, on_text: OnText | None = None) -> str:
         """The answer to a request."""
@@ -108,7 +109,8 @@ class Chat:
         else:
             # The answer before is in the cache but for its last piece; its end and the new request follow.
             new = segments[self._num_segments + 1 :]
-            self._dialogue.read([self._builder.continuation(self._waiting, new)])
+            waiting = [id_ for id_ in self.said[-1][-1:] if id_ != self.lm.vocab.eos]
+            self._dialogue.read([self._builder.continuation(waiting, new)])
         self._num_segments = len(segments)
         text = self._listen(self._dialogue, on_text)
         self.turns[-1] = Turn(request, text, self.turns[-1].clips)
@@ -125,5 +127,5 @@ class Chat:
             if on_text is not None and text.startswith(told) and not text.endswith("\ufffd"):
                 on_text(text[len(told) :])
                 told = text
-        self._waiting = [id_ for id_ in ids[-1:] if id_ != self.lm.vocab.eos]
+        self.said.append(ids)
         return plain_answer(self.lm.tokenizer.decode(ids))

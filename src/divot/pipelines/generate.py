@@ -31,6 +31,8 @@ from divot.video.writer import enlarged
 if TYPE_CHECKING:
     from divot.pipelines.divot import Divot, Progress
 
+__all__ = ["TASK", "GeneratedClip", "TokenSampling", "generate", "write_generated", "write_tokens"]
+
 TASK = "generate"
 DEFAULT_SAMPLING = TokenSampling()
 _SHEET_FRAMES = 8

@@ -30,9 +30,32 @@ figure { margin: 0; }
 dl { display: flex; flex-wrap: wrap; gap: .75rem 2rem; margin: 1rem 0 0; }
 dt { color: var(--soft); font-size: .8rem; }
 dd { margin: 0; font-variant-numeric: tabular-nums; font-weight: 600; }
+table { border-collapse: collapse; font-size: .95rem; }
+td { padding: .2rem 1rem .2rem 0; vertical-align: top; }
+.made { display: flex; flex-wrap: wrap; gap: 1.5rem; }
+.made figure { flex: 1 1 14rem; }
 .facts { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1.5rem; }
 .facts dd { font-weight: 400; }
 """
+
+
+@dataclass(frozen=True)
+class Said:
+    """A request, what the model answered, and the right answer where it is known."""
+
+    request: str
+    answer: str
+    truth: str | None = None
+
+
+@dataclass(frozen=True)
+class MadeSection:
+    """A clip made from words."""
+
+    prompt: str
+    moving: Path
+    """webp."""
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -46,6 +69,7 @@ class Section:
         sheet: some frames of both, png.
         tokens: the tokens as a picture, png.
         numbers: names and values.
+        talk: what was asked and said about it.
     """
 
     title: str
@@ -54,15 +78,22 @@ class Section:
     sheet: Path
     tokens: Path
     numbers: Sequence[tuple[str, str]]
+    talk: Sequence[Said] = ()
 
 
-def write_page(path: str | Path, sections: Sequence[Section], facts: Sequence[tuple[str, str]]) -> None:
+def write_page(
+    path: str | Path,
+    sections: Sequence[Section],
+    facts: Sequence[tuple[str, str]],
+    made: Sequence[MadeSection] = (),
+) -> None:
     """Write the page.
 
     Args:
         path: where to.
         sections: the videos, in order.
         facts: names and values about the run.
+        made: clips made from words.
     """
     page = "\n".join(
         [
@@ -76,6 +107,7 @@ def write_page(path: str | Path, sections: Sequence[Section], facts: Sequence[tu
             "frames from nothing but those tokens. Left is the video that went in, right what came back.</p>",
             f'<dl class="facts">{_pairs(facts)}</dl>',
             *(_section(section) for section in sections),
+            *([_made(made)] if made else []),
             "</main></body></html>",
             "",
         ]
@@ -91,6 +123,7 @@ def _section(section: Section) -> str:
             f'<section><h2>{title}</h2><p class="note">{escape(section.note)}</p>',
             _figure(section.moving, f"{section.title}: original and reconstruction side by side"),
             f"<dl>{_pairs(section.numbers, wrap=True)}</dl>",
+            *([_talk(section.talk)] if section.talk else []),
             "<h3>Frames that the tokenizer saw, and the same frames redrawn</h3>",
             _figure(section.sheet, f"Frames of {section.title}, original above reconstruction", "sheet"),
             "<h3>The tokens</h3>",
@@ -103,6 +136,24 @@ def _section(section: Section) -> str:
             "</section>",
         ]
     )
+
+
+def _talk(talk: Sequence[Said]) -> str:
+    rows = []
+    for said in talk:
+        truth = "" if said.truth is None else f'<td class="note">right answer: {escape(said.truth)}</td>'
+        rows.append(f"<tr><td>{escape(said.request)}</td><td><b>{escape(said.answer)}</b></td>{truth}</tr>")
+    return f"<h3>What the language model says, from the tokens alone</h3><table>{''.join(rows)}</table>"
+
+
+def _made(made: Sequence[MadeSection]) -> str:
+    figures = [
+        _figure(section.moving, section.prompt, caption=f"{section.prompt} ({section.seconds:.1f} s)")
+        for section in made
+    ]
+    intro = "The language model wrote the tokens of these clips; nothing but the words below each went in."
+    shown = "".join(figures)
+    return f'<section><h2>Clips from words</h2><p class="note">{intro}</p><div class="made">{shown}</div></section>'
 
 
 def _figure(path: Path, text: str, kind: str = "", caption: str = "") -> str:

@@ -108,13 +108,22 @@ class LanguageModule(nn.Module):
     def forward(self, batch: TrainingBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Weighted sum of both losses, and each by itself."""
         del generator  # Every draw of this stage is the head's own, from torch's seeded one.
-        losses = self.lm(self.with_tokens(batch))
+        language = self.with_tokens(batch)
+        losses = self.lm(language)
         measures = {}
         if losses.num_words:
             measures["text_loss"] = float(losses.text.detach())
         if losses.num_clips:
             measures["video_loss"] = float(losses.video.detach())
-        return losses.text + self.video_weight * losses.video, measures
+        loss = losses.text + self.video_weight * losses.video
+        # All parameters take part in every step, so that optimizers and other processes know of all of them.
+        for part, is_used in (
+            (self.lm.head, losses.num_clips > 0),
+            (self.lm.input_projection, len(language.read_tokens) > 0),
+        ):
+            if not is_used:
+                loss = loss + 0.0 * torch.stack([p.sum() for p in part.parameters()]).sum()
+        return loss, measures
 
 
 class LanguageStage:

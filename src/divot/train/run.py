@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from divot.config.errors import CheckpointError, RecipeError
 from divot.config.files import written_whole
+from divot.config.merge import from_mapping
 from divot.config.training import TrainConfig
 from divot.train.optimizers import build_optimizers, rate_share
 from divot.train.stage import Stage, build_stage
@@ -211,8 +212,10 @@ def _keep_config(config: TrainConfig, run: Path) -> None:
     # Through JSON: tuples become the lists that YAML knows.
     settings = json.loads(json.dumps(dataclasses.asdict(config)))
     if place.exists():
-        before: Any = yaml.safe_load(place.read_text(encoding="utf-8"))
-        changed = [key for key in settings if before.get(key) != settings[key]]
+        # Settings that an older version did not know are at their defaults.
+        written = from_mapping(TrainConfig, yaml.safe_load(place.read_text(encoding="utf-8")), place)
+        before = json.loads(json.dumps(dataclasses.asdict(written)))
+        changed = [key for key in settings if before[key] != settings[key]]
         if changed:
             raise RecipeError(
                 place,

@@ -1,0 +1,137 @@
+"""What the language model is taught: every task, from the world and from files, the same for the same seed."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from divot.config.errors import DataError
+from divot.config.training import DataConfig, LanguageConfig, TrainConfig
+from divot.data.records import _still_scene, read_annotations, read_record, world_record
+from divot.data.tasks import LanguageDataset, world_corpus
+from divot.text import SequenceBuilder, add_video_tokens, plain_answer
+from divot.text.pieces import learn_pieces
+from divot.text.sequence import IGNORED
+from divot.world import clip, is_held_out
+
+CLIPS = Path(__file__).parent / "clips"
+TASKS = ("caption", "question", "generation", "image_caption", "image_generation")
+
+
+@pytest.fixture(scope="module")
+def builder():
+    tokenizer = learn_pieces(world_corpus(0, 20, 16), 400)
+    add_video_tokens(tokenizer)
+    return SequenceBuilder(tokenizer, num_tokens=8)
+
+
+def dataset(builder, tasks, config=TrainConfig(stage="lm", init_model="tiny"), **language):
+    settings = LanguageConfig(tasks=dict.fromkeys(tasks, 1.0), **language)
+    return LanguageDataset(dataclasses.replace(config, language=settings), builder, 16, 1000)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_world_gives_every_task(builder, task):
+    for number in range(6):
+        sample = dataset(builder, [task])[number]
+        assert sample.task == task
+        assert sample.seen.shape == (1, 5, 16, 16, 3)
+        writes = task.endswith("generation")
+        assert sample.written == ((0,) if writes else ())
+        assert sample.read == (() if writes else (0,))
+        assert sum(sample.sequence.reads) == (0 if writes else 8)
+        assert any(label != IGNORED for label in sample.sequence.labels)
+        text = builder.tokenizer.decode(sample.sequence.ids)
+        assert "[INST]" in text
+        assert text.endswith("</s>")
+        if task.startswith("image"):
+            assert "<img>" in text
+            assert (sample.seen[0] == sample.seen[0, 0]).all()
+
+
+def test_same_seed_same_samples_and_another_seed_others(builder):
+    one, two = (dataset(builder, TASKS)[7] for _ in range(2))
+    assert one.sequence == two.sequence
+    np.testing.assert_array_equal(one.seen, two.seen)
+    other = TrainConfig(stage="lm", init_model="tiny", seed=5)
+    rows = [dataset(builder, TASKS, other)[n].sequence.ids for n in range(4)]
+    assert rows != [dataset(builder, TASKS)[n].sequence.ids for n in range(4)]
+
+
+def test_answers_alone_are_learned(builder):
+    sample = dataset(builder, ["question"], max_questions=3)[3]
+    record = world_record(1, 3, 16)
+    learned = [id_ for id_ in sample.sequence.labels if id_ != IGNORED]
+    said = builder.tokenizer.decode(learned).split("</s>")[:-1]
+    answers = {answer for _, answer in record.questions}
+    assert len(said) == 3
+    assert {plain_answer(text) for text in said} <= answers
+
+
+def test_pictures_show_nothing_that_is_held_out():
+    scenes = [_still_scene(1, number) for number in range(200)]
+    names = [(s.colour, s.shape, "stays") for scene in scenes for s in scene.sprites]
+    assert not any(is_held_out(*name) for name in names)
+    # There are clips whose sprites are all held out at rest.
+    begun = [clip(1, number, "train", 16).scene for number in range(200)]
+    assert any(all(is_held_out(s.colour, s.shape, "stays") for s in scene.sprites) for scene in begun)
+
+
+@pytest.fixture
+def files(tmp_path):
+    shutil.copy(CLIPS / "bbb_butterfly.mp4", tmp_path / "a.mp4")
+    lines = [
+        {"video": "a.mp4", "caption": "a butterfly flies", "questions": [["what flies?", "a butterfly"]]},
+        {"video": "gone.mp4", "caption": "nothing"},
+    ]
+    (tmp_path / "words.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    return tmp_path
+
+
+def test_own_videos_with_annotations(builder, files, tmp_path):
+    config = TrainConfig(stage="lm", init_model="tiny", data=DataConfig(world_share=0.0, videos=str(files)))
+    rejects = tmp_path / "rejects.jsonl"
+    settings = LanguageConfig(
+        tasks={"caption": 1.0, "question": 1.0, "generation": 1.0}, annotations=str(files / "words.jsonl")
+    )
+    rows = LanguageDataset(
+        dataclasses.replace(config, language=settings), builder, 16, 40, rejects_file=rejects
+    )
+    told = {rows[number].task for number in range(12)}
+    assert told == {"caption", "question", "generation"}
+    assert "gone.mp4" in rejects.read_text()
+    assert len(rejects.read_text().splitlines()) == 1
+    record = read_record(read_annotations(files / "words.jsonl", files)[0], 16, 20)
+    assert record.clips.shape[1:] == (16, 16, 16, 3)
+    assert 1 <= len(record.clips) <= 20
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("{", "not JSON"),
+        ('{"caption": "x"}', "neither a video nor an image"),
+        ('{"video": "a.mp4", "image": "b.png", "caption": "x"}', "or both"),
+        ('{"video": "a.mp4"}', "no usable caption"),
+        ('{"video": "a.mp4", "questions": [["one"]]}', "no usable caption"),
+        ('{"video": 3, "caption": "x"}', "names no file"),
+        ("", "holds no annotation"),
+    ],
+)
+def test_wrong_annotations_are_named(tmp_path, line, named):
+    path = tmp_path / "words.jsonl"
+    path.write_text(line + "\n")
+    with pytest.raises(DataError, match=named):
+        read_annotations(path, None)
+
+
+def test_data_without_matter_for_the_tasks_ends_with_a_reason(builder, files):
+    (files / "words.jsonl").write_text('{"video": "a.mp4", "questions": [["what?", "that"]]}')
+    config = TrainConfig(stage="lm", init_model="tiny", data=DataConfig(world_share=0.0, videos=str(files)))
+    settings = LanguageConfig(tasks={"caption": 1.0}, annotations=str(files / "words.jsonl"))
+    rows = LanguageDataset(dataclasses.replace(config, language=settings), builder, 16, 4)
+    with pytest.raises(DataError, match="gave nothing"):
+        rows[0]

@@ -1,0 +1,116 @@
+"""Scores of Sprite World: who knows the answers gets 1, who knows nothing does not; the files say what was found."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from divot import world
+from divot.evaluation import world_scores
+from divot.evaluation.world_report import write_world_report
+from divot.evaluation.world_scores import CONTROLS, evaluate_world
+from divot.pipelines.divot import Divot
+from divot.world.questions import KINDS, questions
+
+COUNT = 6
+
+
+@pytest.fixture(scope="module")
+def model(language_folder):
+    return Divot.from_pretrained(language_folder, device="cpu")
+
+
+@pytest.fixture
+def knowing(monkeypatch):
+    """A language model that knows each clip by its tokens, and a de-tokenizer that draws the true clip."""
+    clips = [world.clip(3, index, "test", 32) for index in range(COUNT)]
+    told = {clip.caption: clip for clip in clips}
+    right = {}
+    for index, clip in enumerate(clips):
+        for one in questions(clip.scene, np.random.default_rng([3, index])):
+            right[one.text, index] = one.answer
+
+    def answer(lm, shown, requests, *_):
+        said = []
+        for tokens, request in zip(shown, requests, strict=True):
+            if tokens is None:
+                said.append("")
+                continue
+            near = min(range(COUNT), key=lambda i: float((known[i] - tokens[0]).abs().max()))
+            is_known = torch.equal(known[near], tokens[0])
+            said.append(right.get((request, near), clips[near].caption) if is_known else "")
+        return said
+
+    known = {}
+
+    def know(model):
+        known.update({index: model.encode_clip(clip.frames) for index, clip in enumerate(clips)})
+        monkeypatch.setattr(world_scores, "answer", answer)
+        monkeypatch.setattr(
+            world_scores,
+            "write_tokens",
+            lambda lm, text, seed, sampling: torch.full((64, 8), float(list(told).index(text))),
+        )
+        monkeypatch.setattr(
+            model,
+            "decode",
+            lambda tokens, **_: world.render(clips[int(tokens[0, 0])].scene, 64),
+            raising=False,
+        )
+
+    return know
+
+
+def test_who_knows_all_gets_all(model, knowing):
+    knowing(model)
+    scores = evaluate_world(model, seed=3, count=COUNT)
+    assert scores.measures["questions"].mean == 1.0
+    assert set(scores.by_kind) <= set(KINDS)
+    assert all(value.mean == 1.0 for value in scores.by_kind.values())
+    assert scores.measures["captions"].mean > 0.8
+    assert scores.measures["generation_all"].mean > 0.9
+    assert scores.controls["no_video"]["questions"].mean == 0.0
+    assert scores.controls["other_clip"]["questions"].mean < 0.8
+    assert 0 < scores.controls["best_constant"]["questions"].mean < 1
+
+
+def test_random_weights_know_nothing_and_the_files_say_so(model, tmp_path):
+    scores = evaluate_world(model, seed=0, count=2)
+    assert scores.measures["questions"].mean < 0.3
+    assert scores.measures["generation_all"].mean == 0.0
+    paths = write_world_report(scores, tmp_path / "w.json")
+    values = json.loads(paths[0].read_text())
+    assert {
+        "questions",
+        "questions_by_kind",
+        "captions",
+        "generation_all",
+        "generation_shape",
+    } <= values.keys()
+    assert set(values["controls"]) == {*CONTROLS, "best_constant"}
+    assert values["run"]["seed"] == 0
+    assert "generation_all" in paths[1].read_text()
+    assert paths[2].stat().st_size > 0
+
+
+def test_same_seed_same_scores(model):
+    one, two = (evaluate_world(model, seed=1, count=2, has_generation=False) for _ in range(2))
+    assert one.measures == two.measures
+    assert one.controls == two.controls
+
+
+def test_controls_show_something_else(model):
+    clips = [world.clip(0, index, "test", 32) for index in range(3)]
+    tokens = [model.encode_clip(clip.frames) for clip in clips]
+    shown = world_scores._control_tokens(model, clips, tokens)
+    assert shown["no_video"] == [None] * 3
+    assert all(not torch.equal(other[0], own) for other, own in zip(shown["other_clip"], tokens, strict=True))
+    assert torch.equal(shown["blank_video"][0], shown["blank_video"][1])
+    still = np.repeat(clips[1].frames[8][None], 16, axis=0)
+    assert torch.equal(shown["one_frame"][1][0], model.encode_clip(still))
+
+
+def test_a_count_below_one_is_refused(model):
+    with pytest.raises(ValueError, match="count"):
+        evaluate_world(model, seed=0, count=0)
