@@ -29,7 +29,7 @@ _FORMS = (
 )
 """Weights in one file, or the index of their pieces; the first that is there counts."""
 _ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
-PIECE_SIZE = "5GB"
+PIECE_SIZE = "2GB"
 EMBEDDING = "model.embed_tokens.weight"
 GENERATION_CONFIG = "generation_config.json"
 EXTRA_FILE = "official_extra.safetensors"
