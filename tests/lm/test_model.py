@@ -17,7 +17,9 @@ from lm.small import FAMILIES, NUM_TOKENS, WIDTH, batch_of, clip_tokens, segment
 
 @pytest.fixture(scope="module")
 def lm():
-    return small_lm()
+    model = small_lm()
+    model.set_token_statistics(torch.randn(9, NUM_TOKENS, WIDTH, generator=torch.Generator().manual_seed(3)))
+    return model
 
 
 def test_transformers_mask_is_ours(lm):
@@ -125,6 +127,8 @@ def test_folder_gives_the_same_model(lm, tmp_path):
     lm.save_pretrained(tmp_path / "lm", dtype=torch.float16)
     half = DivotLM.from_pretrained(tmp_path / "lm")
     assert half.dtype == torch.float32
+    assert DivotLM.from_pretrained(tmp_path / "lm", dtype=None).dtype == torch.float16
+    assert torch.equal(half.token_mean, lm.token_mean)
     assert abs(float(half(batch).text) - float(lm(batch).text)) < 1e-2
 
 

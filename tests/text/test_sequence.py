@@ -224,3 +224,8 @@ def test_more_tokens_than_places_or_no_room_is_refused(tokenizer):
     with pytest.raises(RecipeError, match="max_length"):
         SequenceBuilder(tokenizer, N, max_length=0)
     assert len(SequenceBuilder(tokenizer, 256).places) == 256
+
+
+def test_names_of_places_in_words_are_plain_letters(builder):
+    told = set(builder.words("say <vid> and <frame_00001></frame> <img>"))
+    assert not told & set(builder.vocab.special)

@@ -84,6 +84,12 @@ class LanguageConfig:
     """Of the head's loss, beside 1 for the text."""
     backbone: str | None = None
     """Hugging Face folder or hub id of a pre-trained language model; None: that of init_model, or a new one."""
+    head: str | None = None
+    """Of a new language model: `gmm`, `regression` or `diffusion`; None: the preset's."""
+    prediction: str | None = None
+    """Of a new diffusion head: `v_prediction` or `epsilon`; None: the preset's."""
+    queries: str | None = None
+    """Of a new language model: `bidirectional`, `causal` or `autoregressive`; None: the preset's."""
     vocab_size: int = 768
     """Word pieces of a new backbone's tokenizer, learned from the captions; the places for video come on top."""
     lora: LoRAConfig = field(default_factory=LoRAConfig)

@@ -12,6 +12,7 @@ Letters: B batch, L length, R clips read, W clips written, N tokens a clip, D wi
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -267,7 +268,9 @@ class DivotLM(nn.Module):
             beside.mkdir()
             config = dataclasses.replace(self.config, backbone={})
             write_json(beside / CONFIG_FILE, {"component": "DivotLM", **dataclasses.asdict(config)})
-            save_file(_stored(own, dtype), beside / WEIGHTS_FILE, metadata={"format": "pt"})
+            # The units of the tokens stay exact.
+            units = {name: own.pop(name).detach().cpu() for name in ("token_mean", "token_std")}
+            save_file(_stored(own, dtype) | units, beside / WEIGHTS_FILE, metadata={"format": "pt"})
             backbone, state = self.backbone, None
             if self._adapted:
                 adapted = cast(Any, self._adapted[0])
@@ -276,6 +279,8 @@ class DivotLM(nn.Module):
             backbone.save_pretrained(
                 beside / BACKBONE_FOLDER, state_dict=_stored(state or backbone.state_dict(), dtype)
             )
+            if dtype is not None:
+                _note_dtype(beside / BACKBONE_FOLDER / CONFIG_FILE, dtype)
             self.tokenizer.save_pretrained(beside / BACKBONE_FOLDER)
 
     @classmethod
@@ -330,6 +335,12 @@ class DivotLM(nn.Module):
             raise CheckpointError(
                 folder, f"is no adapter of this backbone ({error})", "Copy it again"
             ) from error
+
+
+def _note_dtype(config_file: Path, dtype: torch.dtype) -> None:
+    # transformers writes the type in memory.
+    settings = json.loads(config_file.read_text(encoding="utf-8"))
+    write_json(config_file, {**settings, "dtype": str(dtype).removeprefix("torch.")})
 
 
 def _stored(state: dict[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:

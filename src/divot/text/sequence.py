@@ -11,6 +11,7 @@ Letters: L length, N tokens of a clip.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ from divot.text.vocab import NUM_PLACES, VideoVocab
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+# The names of the special tokens, as a user might write them.
+_PLACE_WORDS = re.compile(r"<(/?(?:img|vid|frame)(?:_\d{5})?)>")
 IGNORED = -100
 """Label of a position that the text loss leaves out."""
 NO_BLOCK = -1
@@ -176,7 +179,8 @@ class SequenceBuilder:
         return sequence
 
     def words(self, text: str) -> list[int]:
-        """Ids of a piece of text, without begin and end tokens."""
+        """Ids of a piece of text, without begin and end tokens; `<vid>` and the like in it are plain letters."""
+        text = _PLACE_WORDS.sub(r"< \1>", text)
         return list(self.tokenizer.encode(text, add_special_tokens=False)) if text else []
 
     def opening(self, is_image: bool = False) -> list[int]:

@@ -147,8 +147,17 @@ class LanguageStage:
         if language.backbone is None and self.folder.contents.language_models:
             return self.folder.language_model()
         sizes = preset(self.config.preset).lm
+        head = replace(
+            sizes.head,
+            kind=language.head or sizes.head.kind,
+            prediction=language.prediction or sizes.head.prediction,
+        )
         settings = replace(
-            sizes, token_width=tokenizer.config.token_width, num_tokens=tokenizer.config.num_tokens
+            sizes,
+            token_width=tokenizer.config.token_width,
+            num_tokens=tokenizer.config.num_tokens,
+            head=head,
+            queries=language.queries or sizes.queries,
         )
         lm = self._new_language_model(settings)
         if settings.has_token_statistics:

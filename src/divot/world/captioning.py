@@ -18,13 +18,13 @@ STYLES: tuple[str, ...] = ("full", "short")
 
 Pick = Callable[[Sequence[str]], str]
 
-_SMALL_PX, _LARGE_PX = 13, 20
-_PLACES = (
+SMALL_PX, LARGE_PX = 13, 20
+PLACES = (
     ("at the top left", "at the top", "at the top right"),
     ("on the left", "in the middle", "on the right"),
     ("at the bottom left", "at the bottom", "at the bottom right"),
 )
-_VERBS: dict[str, tuple[str, ...]] = {
+VERBS: dict[str, tuple[str, ...]] = {
     "moves_left": ("moves left", "moves to the left", "slides left"),
     "moves_right": ("moves right", "moves to the right", "slides right"),
     "moves_up": ("moves up", "moves upwards", "rises"),
@@ -40,7 +40,7 @@ _VERBS: dict[str, tuple[str, ...]] = {
     "disappears": ("disappears", "vanishes"),
     "stays": ("stays still", "does not move", "stays in place"),
 }
-_TEXTURE_WORDS = {"stripes": "striped", "checks": "checked", "dots": "dotted", "clouds": "cloudy"}
+TEXTURE_WORDS = {"stripes": "striped", "checks": "checked", "dots": "dotted", "clouds": "cloudy"}
 
 
 def caption(scene: Scene, seed: int | np.random.Generator = 0, style: str = "full") -> str:
@@ -62,7 +62,7 @@ def still_caption(scene: Scene, seed: int | np.random.Generator = 0) -> str:
     """One wording of what a picture of the scene shows: the first frame's sprites, their places, the background."""
     rng = np.random.default_rng(seed)
     seen = " and ".join(
-        f"{_with_article(_name(sprite, is_full=True))} {_place(sprite)}" for sprite in scene.sprites
+        f"{_with_article(_name(sprite, is_full=True))} {place_words(sprite)}" for sprite in scene.sprites
     )
     looks, noun = _behind(scene.background)
     if rng.random() < 0.5:
@@ -146,7 +146,7 @@ def _clause(sprite: Sprite, is_full: bool, pick: Pick) -> str:
     ]
     if not is_full:
         return f"{name} {' and then '.join(verbs)}"
-    place = _place(sprite)
+    place = place_words(sprite)
     first = sprite.events[0].motion
     if first == "appears":
         # "appears at the top": the place belongs to the first event, and nothing was there before.
@@ -174,14 +174,14 @@ def _verb(event: Event, colour: str, is_full: bool, pick: Pick) -> str:
     if event.motion == "spins":
         way = "clockwise" if event.turn_deg > 0 else "anticlockwise"
         return pick((f"spins {way}", f"turns {way}") if is_full else ("spins", "rotates"))
-    return pick(_VERBS[event.motion])
+    return pick(VERBS[event.motion])
 
 
 def _name(sprite: Sprite, is_full: bool) -> str:
     size = ""
-    if is_full and sprite.size_px <= _SMALL_PX:
+    if is_full and sprite.size_px <= SMALL_PX:
         size = "small "
-    elif is_full and sprite.size_px >= _LARGE_PX:
+    elif is_full and sprite.size_px >= LARGE_PX:
         size = "large "
     return f"{size}{sprite.colour} {sprite.shape}"
 
@@ -190,16 +190,16 @@ def _with_article(words: str) -> str:
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
-def _place(sprite: Sprite) -> str:
+def place_words(sprite: Sprite) -> str:
     """Where the sprite is in the first frame that shows it, in thirds of the frame."""
     seen = next(state for state in track(sprite) if state.is_visible)
     column, row = (min(2, int(3 * value / REFERENCE_SIZE_PX)) for value in (seen.x_px, seen.y_px))
-    return _PLACES[row][column]
+    return PLACES[row][column]
 
 
 def _behind(background: Background) -> tuple[str, str]:
     """How the background looks, and the noun to add where there is none yet."""
     if background.kind == "gradient":
         return f"gradient from {background.colour} to {background.to_colour}", ""
-    kind = _TEXTURE_WORDS[background.texture] if background.kind == "texture" else "plain"
+    kind = TEXTURE_WORDS[background.texture] if background.kind == "texture" else "plain"
     return f"{kind} {background.colour}", " background"

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from divot.world.captioning import _LARGE_PX, _PLACES, _SMALL_PX, _TEXTURE_WORDS, _VERBS, STYLES, _place
+from divot.world.captioning import LARGE_PX, PLACES, SMALL_PX, STYLES, TEXTURE_WORDS, VERBS, place_words
 from divot.world.scene import Background, Scene, Sprite
 from divot.world.vocabulary import BACKGROUND_COLOURS, COLOURS, SHAPES
 
@@ -109,15 +109,15 @@ def _sprite_facts(sprite: Sprite, is_full: bool) -> Iterable[Fact]:
         if is_full and event.motion == "spins":
             yield Fact(name, f"way {number}", "clockwise" if event.turn_deg > 0 else "anticlockwise")
     if is_full:
-        yield Fact(name, "place", _place(sprite))
-        if sprite.size_px <= _SMALL_PX:
+        yield Fact(name, "place", place_words(sprite))
+        if sprite.size_px <= SMALL_PX:
             yield Fact(name, "size", "small")
-        elif sprite.size_px >= _LARGE_PX:
+        elif sprite.size_px >= LARGE_PX:
             yield Fact(name, "size", "large")
 
 
 def _background_facts(background: Background) -> Iterable[Fact]:
-    yield Fact("background", "kind", _TEXTURE_WORDS.get(background.texture, background.kind))
+    yield Fact("background", "kind", TEXTURE_WORDS.get(background.texture, background.kind))
     yield Fact("background", "colour", background.colour)
     if background.to_colour:
         yield Fact("background", "to colour", background.to_colour)
@@ -152,12 +152,12 @@ def _either(options: Iterable[str]) -> str:
     return "|".join(sorted(options, key=len, reverse=True))
 
 
-_MOTION_OF = {wording: motion for motion, wordings in _VERBS.items() for wording in wordings}
+_MOTION_OF = {wording: motion for motion, wordings in VERBS.items() for wording in wordings}
 _COLOUR, _BEHIND = _either(COLOURS), _either(BACKGROUND_COLOURS)
 _SPRITE = re.compile(rf"\b(?:(small|large) )?((?:{_COLOUR}) (?:{_either(SHAPES)}))\b")
-_PLACE = re.compile(rf"\b({_either(place for row in _PLACES for place in row)})\b")
+_PLACE = re.compile(rf"\b({_either(place for row in PLACES for place in row)})\b")
 _LOOKS = (
-    rf"(?:({_either(['plain', *_TEXTURE_WORDS.values()])}) ({_BEHIND})"
+    rf"(?:({_either(['plain', *TEXTURE_WORDS.values()])}) ({_BEHIND})"
     rf"|gradient from ({_BEHIND}) to ({_BEHIND}))"
 )
 _BACKGROUND = re.compile(rf"\b(?:on|the background is)(?: an?)? {_LOOKS}(?: background)?\b")

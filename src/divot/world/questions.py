@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from divot.world.captioning import _PLACES, _TEXTURE_WORDS
+from divot.world.captioning import PLACES, TEXTURE_WORDS
 from divot.world.scene import Event, Scene, Sprite
 from divot.world.split import is_held_out
 from divot.world.track import SpriteState, track
@@ -157,7 +157,7 @@ def _place(scene: Scene, dice: _Dice) -> Parts | None:
 
 def _behind(scene: Scene, dice: _Dice) -> Parts:
     text = dice.pick(("What does the background look like?", "What kind of background is it?"))
-    return text, _TEXTURE_WORDS.get(scene.background.texture, scene.background.kind)
+    return text, TEXTURE_WORDS.get(scene.background.texture, scene.background.kind)
 
 
 def _direction(scene: Scene, dice: _Dice) -> Parts | None:
@@ -310,7 +310,7 @@ def _place_words(state: SpriteState) -> str | None:
     if any(abs(third - border) < near for third in thirds for border in (1, 2)):
         return None
     column, row = (min(2, int(third)) for third in thirds)
-    return _PLACES[row][column]
+    return PLACES[row][column]
 
 
 _ASKERS: dict[str, Asker] = {

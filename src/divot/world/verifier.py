@@ -17,7 +17,7 @@ from itertools import permutations
 import numpy as np
 from PIL import Image
 
-from divot.world.captioning import _PLACES
+from divot.world.captioning import PLACES
 from divot.world.reading_motion import EARLY, LATE, SLOTS, WHOLE, Path, plans
 from divot.world.reading_pixels import ColourTrack, colour_tracks
 from divot.world.reading_shapes import best_shape, fits
@@ -234,7 +234,7 @@ def _read_sprite(chain: list[_Stretch], num_sprites: int) -> SpriteReading:
     column, row = (min(2, int(3 * value / REFERENCE_SIZE_PX)) for value in (x_px, y_px))
     stays = (EventReading("stays", 0, NUM_FRAMES - 1),)
     return SpriteReading(
-        shape, chain[0].track.colour, x_px, y_px, _PLACES[row][column], tuple(events) or stays
+        shape, chain[0].track.colour, x_px, y_px, PLACES[row][column], tuple(events) or stays
     )
 
 
