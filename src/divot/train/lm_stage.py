@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,43 +46,69 @@ CORPUS_SIZE_PX = 16
 
 
 @dataclass(frozen=True)
-class TrainingBatch:
-    """Sequences whose clips are still frames."""
+class SequenceGroup:
+    """Sequences of about the same length, whose clips are still frames."""
 
     language: LanguageBatch
     """Without tokens."""
-    seen: Tensor
-    """[C, F, 3, S, S] in [-1, 1]."""
     read: Tensor
-    """Of `seen`, the clips that are read, row after row."""
+    """Numbers of the frames' clips that are read, row after row."""
     written: Tensor
-    """Of `seen`, those that are written."""
+    """Those that are written."""
 
     def to(self, device: torch.device | str) -> Self:
         """The same on another device."""
-        return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        return type(self)(self.language.to(device), self.read.to(device), self.written.to(device))
+
+    def with_tokens(self, tokens_CND: Tensor) -> LanguageBatch:
+        """The sequences with the tokens of their clips."""
+        return replace(
+            self.language, read_tokens=tokens_CND[self.read], written_tokens=tokens_CND[self.written]
+        )
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """Sequences, and the frames of their clips."""
+
+    groups: tuple[SequenceGroup, ...]
+    seen: Tensor
+    """[C, F, 3, S, S] in [-1, 1]."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on another device."""
+        return type(self)(tuple(group.to(device) for group in self.groups), self.seen.to(device))
 
 
 def to_training_batch(
     pad_id: int, token_shape: tuple[int, int], samples: list[LanguageSample]
 ) -> TrainingBatch:
-    """Pad sequences and join the clips behind them."""
-    num_read = sum(len(sample.read) for sample in samples)
-    language = collate(
-        [sample.sequence for sample in samples],
-        [torch.zeros(token_shape)] * num_read,
-        (),
-        pad_id,
-        token_shape,
-    )
-    read, written, first = [], [], 0
+    """Join the clips, and pad the sequences, long and short ones apart: most padding of a mixed batch is saved."""
+    ordered = sorted(samples, key=lambda sample: len(sample.sequence))
+    lengths = [len(sample.sequence) for sample in ordered]
+    count = len(ordered)
+    border = min(range(1, count + 1), key=lambda k: k * lengths[k - 1] + (count - k) * lengths[-1])
+    groups, first = [], 0
+    for part in (ordered[:border], ordered[border:]):
+        if part:
+            groups.append(_group(part, first, pad_id, token_shape))
+            first += sum(len(sample.seen) for sample in part)
+    seen = to_batch([clip for sample in ordered for clip in sample.seen])
+    return TrainingBatch(tuple(groups), seen)
+
+
+def _group(
+    samples: list[LanguageSample], first: int, pad_id: int, token_shape: tuple[int, int]
+) -> SequenceGroup:
+    read, written = [], []
     for sample in samples:
         read += [first + index for index in sample.read]
         written += [first + index for index in sample.written]
         first += len(sample.seen)
-    seen = to_batch([clip for sample in samples for clip in sample.seen])
-    whole = torch.long
-    return TrainingBatch(language, seen, torch.tensor(read, dtype=whole), torch.tensor(written, dtype=whole))
+    sequences = [sample.sequence for sample in samples]
+    language = collate(sequences, [torch.zeros(token_shape)] * len(read), (), pad_id, token_shape)
+    numbers = [torch.tensor(indices, dtype=torch.long) for indices in (read, written)]
+    return SequenceGroup(language, *numbers)
 
 
 class LanguageModule(nn.Module):
@@ -100,27 +126,28 @@ class LanguageModule(nn.Module):
         return self
 
     @torch.no_grad()
-    def with_tokens(self, batch: TrainingBatch) -> LanguageBatch:
-        """The sequences of a batch with the tokens of their clips."""
+    def with_tokens(self, batch: TrainingBatch) -> list[LanguageBatch]:
+        """The groups of a batch with the tokens of their clips."""
         tokens = self.tokenizer(batch.seen.to(self.tokenizer.dtype)).float()
-        return replace(batch.language, read_tokens=tokens[batch.read], written_tokens=tokens[batch.written])
+        return [group.with_tokens(tokens) for group in batch.groups]
 
     def forward(self, batch: TrainingBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Weighted sum of both losses, and each by itself."""
+        """Weighted sum of both losses, and each by itself: means over all words and all written clips."""
         del generator  # Every draw of this stage is the head's own, from torch's seeded one.
-        language = self.with_tokens(batch)
-        losses = self.lm(language)
+        groups = self.with_tokens(batch)
+        losses = [self.lm(group) for group in groups]
+        num_words, num_clips = sum(one.num_words for one in losses), sum(one.num_clips for one in losses)
+        text = torch.stack([one.text * one.num_words for one in losses]).sum() / max(1, num_words)
+        video = torch.stack([one.video * one.num_clips for one in losses]).sum() / max(1, num_clips)
         measures = {}
-        if losses.num_words:
-            measures["text_loss"] = float(losses.text.detach())
-        if losses.num_clips:
-            measures["video_loss"] = float(losses.video.detach())
-        loss = losses.text + self.video_weight * losses.video
+        if num_words:
+            measures["text_loss"] = float(text.detach())
+        if num_clips:
+            measures["video_loss"] = float(video.detach())
+        loss = text + self.video_weight * video
         # All parameters take part in every step, so that optimizers and other processes know of all of them.
-        for part, is_used in (
-            (self.lm.head, losses.num_clips > 0),
-            (self.lm.input_projection, len(language.read_tokens) > 0),
-        ):
+        reads = any(len(group.read_tokens) for group in groups)
+        for part, is_used in ((self.lm.head, num_clips > 0), (self.lm.input_projection, reads)):
             if not is_used:
                 loss = loss + 0.0 * torch.stack([p.sum() for p in part.parameters()]).sum()
         return loss, measures
@@ -198,10 +225,10 @@ class LanguageStage:
 
     @torch.no_grad()
     def show(self, module: nn.Module, batch: Any, path: Path) -> None:
-        """A text file of what is wanted and what is said, for the first sequences of a batch that are learned."""
+        """A text file of what is wanted and what is said, for the shortest sequences of a batch."""
         assert isinstance(module, LanguageModule)
         lines = []
-        language = module.with_tokens(batch)
+        language = module.with_tokens(batch)[0]
         counts = language.reads.sum(dim=1) // module.lm.config.num_tokens
         starts = counts.cumsum(dim=0) - counts
         for row in range(min(NUM_SHOWN, len(language.ids))):
