@@ -9,6 +9,16 @@ import pytest
 CLIPS = Path(__file__).parent / "data" / "clips"
 
 
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="also run the tests that are marked slow")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--slow"):
+        chosen = [item for item in items if item.get_closest_marker("slow") is None]
+        items[:] = chosen
+
+
 def _small_config():
     from divot.config.models import ModelConfig
     from divot.config.presets import preset

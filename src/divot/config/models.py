@@ -196,6 +196,9 @@ class LanguageModelConfig:
     has_token_statistics: bool = False
     """Read and write tokens shifted and scaled to mean 0 and deviation 1 a channel; the numbers are stored with the
     weights."""
+    keeps_places: bool = False
+    """Add the tokens that are read to the embeddings of their places; the released models put them in their stead. For
+    tokens each of which holds what is at one place: the model then knows which place it was."""
     uses_chat_template: bool = False
     """Put requests in the tokenizer's own chat template instead of [INST] ... [/INST]."""
     backbone: dict[str, Any] = field(default_factory=dict)

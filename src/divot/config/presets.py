@@ -97,6 +97,7 @@ def _tiny() -> ModelConfig:
         token_width=32,
         head=HeadConfig(num_components=8, width=256, depth=2, num_steps=20),
         has_token_statistics=True,
+        keeps_places=True,
         backbone={
             "model_type": "mistral",
             "hidden_size": 256,
@@ -105,6 +106,8 @@ def _tiny() -> ModelConfig:
             "num_attention_heads": 4,
             "num_key_value_heads": 4,
             "max_position_embeddings": 4096,
+            # 1 / sqrt(width): with the usual 0.02 attention begins uniform, and a small model long sees but an average.
+            "initializer_range": 0.0625,
             "sliding_window": None,
             "tie_word_embeddings": True,
         },

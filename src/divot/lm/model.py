@@ -34,6 +34,7 @@ from divot.layers.component import (
     read_component_config,
     read_weights,
 )
+from divot.layers.embeddings import grid_positions, spread_points
 from divot.lm.backbone import add_lora, attention_mask, load_backbone, new_backbone
 from divot.lm.batch import LanguageBatch
 from divot.lm.heads import DiffusionHead, GaussianMixtureHead, RegressionHead
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
     from divot.config.training import LoRAConfig
 
 BACKBONE_FOLDER, ADAPTER_FOLDER = "backbone", "adapter"
+# Cells along frames, rows and columns, over which the places of a clip are spread; and how loud they are beside the
+# tokens.
+_PLACE_GRID, _PLACE_SCALE = (8, 8, 8), 0.5
 Head = GaussianMixtureHead | RegressionHead | DiffusionHead
 
 
@@ -124,7 +128,23 @@ class DivotLM(nn.Module):
     def new(cls, config: LanguageModelConfig, tokenizer: PreTrainedTokenizerBase) -> DivotLM:
         """A model whose backbone has new weights."""
         add_video_tokens(tokenizer)
-        return cls(config, new_backbone(config.backbone, len(tokenizer)), tokenizer)
+        lm = cls(config, new_backbone(config.backbone, len(tokenizer)), tokenizer)
+        if config.keeps_places:
+            lm.start_places()
+        return lm
+
+    @torch.no_grad()
+    def start_places(self) -> None:
+        """Begin the embeddings of the places as sines of where the tokenizer's queries begin to look.
+
+        Learned places take a small model thousands of steps to tell apart, and until then it sees what is there, but
+        not where.
+        """
+        embeddings = self.backbone.get_input_embeddings().weight
+        places = list(self.vocab.places[: self.config.num_tokens])
+        points = spread_points(len(places), _PLACE_GRID)
+        positions = grid_positions(_PLACE_GRID, embeddings.shape[1], points)
+        embeddings[places] = (positions * _PLACE_SCALE).to(embeddings)
 
     @property
     def device(self) -> torch.device:
@@ -160,6 +180,8 @@ class DivotLM(nn.Module):
         embeddings = self.backbone.get_input_embeddings()(batch.ids)
         if len(batch.read_tokens):
             read = self.embed_tokens(batch.read_tokens).flatten(0, 1).to(embeddings.dtype)
+            if self.config.keeps_places:
+                read = read + embeddings[batch.reads]
             embeddings = embeddings.masked_scatter(batch.reads[..., None], read)
         if self.config.queries == "autoregressive" and len(batch.written_tokens):
             # The first place keeps its own embedding, the others hold the token before them.

@@ -1,0 +1,127 @@
+"""The commands with words: answers on stdout, files where they were asked for, mistakes in one line."""
+
+import io
+import json
+
+import pytest
+
+from divot.cli.main import app
+
+
+@pytest.fixture
+def run(capsys):
+    def call(*arguments):
+        with pytest.raises(SystemExit) as stopped:
+            app([str(argument) for argument in arguments])
+        said = capsys.readouterr()
+        return int(stopped.value.code or 0), said.out, said.err
+
+    return call
+
+
+@pytest.fixture
+def model(language_folder):
+    return ("--model", language_folder, "--device", "cpu")
+
+
+def test_ask_prints_the_answer(run, model, video_file):
+    asked = ("ask", video_file, "what is it?", "--max-tokens", "6", *model)
+    code, out, err = run(*asked, "--json")
+    assert code == 0, err
+    record = json.loads(out)
+    assert record["question"] == "what is it?"
+    assert run(*asked)[1].strip() == record["answer"].strip()
+
+
+def test_caption_names_a_file_that_is_no_video_and_does_the_others(run, model, video_file, tmp_path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    code, out, err = run("caption", broken, video_file, "--max-tokens", "4", "--json", *model)
+    assert code == 1
+    assert "broken.mp4" in err
+    record = json.loads(out)
+    assert list(record["captions"]) == [str(video_file)]
+    assert list(record["failed"]) == [str(broken)]
+
+
+def test_chat_answers_a_line_with_a_line(run, model, video_file, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("what is it?\nand where?\n"))
+    code, out, err = run("chat", video_file, "--max-tokens", "4", *model)
+    assert code == 0, err
+    assert len(out.splitlines()) == 2
+
+
+def test_generate_writes_clips_records_and_a_sheet(run, model, tmp_path):
+    code, out, err = run("generate", "a red star", "-n", "2", "-o", tmp_path, "--seed", "3", "--json", *model)
+    assert code == 0, err
+    record = json.loads(out)
+    assert [clip["seed"] for clip in record["clips"]] == [3, 4]
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"a_red_star_seed3.mp4", "a_red_star_seed4.mp4.json", "a_red_star_sheet.png"} <= names
+    first = (tmp_path / "a_red_star_seed3.mp4").read_bytes()
+    run("generate", "a red star", "-o", tmp_path, "--seed", "3", "-q", *model)
+    assert (tmp_path / "a_red_star_seed3.mp4").read_bytes() == first
+
+
+def test_generate_image_writes_a_picture(run, model, tmp_path):
+    code, _, err = run("generate", "a red star", "--image", "--mean", "-o", tmp_path, *model)
+    assert code == 0, err
+    assert (tmp_path / "a_red_star_seed0.png").is_file()
+
+
+def test_demo_talks_and_makes_clips(run, model, tmp_path, video_file):
+    code, out, err = run(
+        "demo", "--video", video_file, "--world-clips", "1", "-o", tmp_path, "--json", *model
+    )
+    assert code == 0, err
+    record = json.loads(out)
+    assert len(record["made"]) == 3
+    assert {"request", "answer", "truth"} == set(record["examples"][1]["said"][0])
+    page = (tmp_path / "index.html").read_text()
+    assert "Clips from words" in page
+    assert "right answer" in page
+
+
+def test_evaluate_world_writes_its_report(run, model, tmp_path):
+    code, out, err = run(
+        "evaluate",
+        "world",
+        "-n",
+        "2",
+        "--no-controls",
+        "--no-generation",
+        "--json",
+        tmp_path / "w.json",
+        *model,
+    )
+    assert code == 0, err
+    assert "questions" in out
+    assert {"w.json", "w.html"} == {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("ask", "gone.mp4", "what?"), "gone.mp4"),
+        (("generate", "a star", "--temperature", "-1"), "temperature"),
+        (("evaluate", "world", "--json", "x.txt"), "does not end in .json"),
+    ],
+)
+def test_mistakes_are_one_line(run, model, arguments, named):
+    code, out, err = run(*arguments, *model)
+    assert code == 2
+    assert out == ""
+    assert named in err
+
+
+def test_a_model_that_cannot_speak_says_so(run, model_folder, video_file):
+    code, _, err = run("ask", video_file, "what?", "--model", model_folder)
+    assert code == 2
+    assert "language model" in err
+
+
+def test_merge_without_a_lora_writes_nothing(run, language_folder, tmp_path):
+    code, _, err = run("merge", language_folder, tmp_path / "out")
+    assert code == 2
+    assert "no language model with a LoRA" in err
+    assert not (tmp_path / "out").exists()
