@@ -19,7 +19,11 @@ FAMILIES = {
 
 
 def small_lm(
-    head: str = "gmm", queries: str = "bidirectional", family: str = "mistral", **settings
+    head: str = "gmm",
+    queries: str = "bidirectional",
+    family: str = "mistral",
+    keeps_places: bool = False,
+    **settings,
 ) -> DivotLM:
     torch.manual_seed(0)
     config = LanguageModelConfig(
@@ -27,6 +31,7 @@ def small_lm(
         num_tokens=NUM_TOKENS,
         head=HeadConfig(head, num_components=3, width=16, depth=1, num_steps=4),
         queries=queries,
+        keeps_places=keeps_places,
         backbone={
             "model_type": family,
             "hidden_size": 64,

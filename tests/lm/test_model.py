@@ -196,3 +196,16 @@ def test_tokens_read_reach_the_text(lm):
     batch = batch_of(lm)
     changed = dataclasses.replace(batch, read_tokens=torch.stack(clip_tokens(2, seed=9)))
     assert not torch.allclose(lm.states(batch)[0, -3:], lm.states(changed)[0, -3:], atol=1e-4)
+
+
+@pytest.mark.parametrize("keeps_places", [False, True])
+def test_places_are_kept_under_the_tokens_if_asked(keeps_places):
+    lm = small_lm(keeps_places=keeps_places)
+    batch = batch_of(lm)
+    # The same token in every place: only the places tell them apart.
+    same = dataclasses.replace(batch, read_tokens=torch.ones_like(batch.read_tokens))
+    read = lm.embed(same)[same.reads].unflatten(0, (-1, NUM_TOKENS))
+    assert torch.allclose(read[0], read[1])
+    # What does not divide evenly lies in the middle: the last two of six.
+    distances = torch.cdist(read[0, :4], read[0, :4]) + torch.eye(4)
+    assert (float(distances.min()) > 0.5) == keeps_places

@@ -84,6 +84,8 @@ class LanguageConfig:
     """Of the head's loss, beside 1 for the text."""
     backbone: str | None = None
     """Hugging Face folder or hub id of a pre-trained language model; None: that of init_model, or a new one."""
+    is_new: bool = False
+    """Begin with a new language model though init_model has one."""
     head: str | None = None
     """Of a new language model: `gmm`, `regression` or `diffusion`; None: the preset's."""
     prediction: str | None = None

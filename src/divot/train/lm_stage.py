@@ -171,7 +171,8 @@ class LanguageStage:
 
     def _language_model(self, tokenizer: VideoTokenizer) -> DivotLM:
         language = self.config.language
-        if language.backbone is None and self.folder.contents.language_models:
+        begins_anew = language.is_new or language.backbone is not None
+        if self.folder.contents.language_models and not begins_anew:
             return self.folder.language_model()
         sizes = preset(self.config.preset).lm
         head = replace(
