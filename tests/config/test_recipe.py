@@ -11,9 +11,11 @@ from divot.config.recipe import parse_changes, read_recipe, recipe_names
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_that_ships_can_be_read(name):
-    changes = {"init_model": "somewhere"} if name.endswith("detokenizer") else {}
+    needs_model = "_lm" in name or name.endswith("detokenizer")
+    changes = {"init_model": "somewhere", "language": {"annotations": "some.jsonl"}} if needs_model else {}
     config = read_recipe(name, {"data": {"videos": "somewhere"}, **changes})
-    assert name == f"{config.preset}_{config.stage}"
+    # A stage may have several recipes: the first names come first.
+    assert name.startswith(f"{config.preset}_{config.stage}")
 
 
 def test_unknown_recipe_lists_those_that_exist():

@@ -24,7 +24,7 @@ def test_video_that_cannot_be_read_is_replaced_and_named(video_file, tmp_path):
     dataset = ClipDataset(DataConfig(world_share=0.0, videos=str(tmp_path)), seed=0, size_px=32, length=12)
     clips = [dataset[number] for number in range(12)]
     assert all(clip.max() > 0 for clip in clips)
-    assert list(dataset.rejected) == [str(tmp_path / "bad.mp4")]
+    assert list(dataset.rejects.causes) == [str(tmp_path / "bad.mp4")]
 
 
 def test_folder_of_bad_videos_alone_is_an_error(tmp_path):

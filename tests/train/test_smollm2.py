@@ -21,7 +21,7 @@ STEPS = 40
 def test_lora_on_smollm2_learns_answers_and_merges(tmp_path):
     assert BACKBONE.is_dir(), "run scripts/fetch_smollm2.py out/smollm2 first"
     changes = {"stage": "lm", "preset": "tiny", "num_steps": STEPS, "batch_size": 4, "log_every": 5}
-    config = read_recipe("tiny_smollm2", {**changes, "sample_every": STEPS})
+    config = read_recipe("tiny_lm_smollm2", {**changes, "sample_every": STEPS})
     run = tmp_path / "run"
     train(dataclasses.replace(config, checkpoint_every=1000), run, use_cpu=True)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
