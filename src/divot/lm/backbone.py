@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
+from transformers.utils.logging import disable_progress_bar
 
 from divot.config.errors import CheckpointError, RecipeError
 from divot.text.sequence import NO_BLOCK
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from transformers import Cache, PretrainedConfig
 
     from divot.config.training import LoRAConfig
+
+# Its bars for loading and saving would come between our own lines.
+disable_progress_bar()
 
 # Names of the norms of Mistral, Llama and Qwen: trained and saved whole beside the LoRA, as the official code does.
 _NORMS = ("input_layernorm", "post_attention_layernorm", "norm")
