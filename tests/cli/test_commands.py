@@ -6,19 +6,7 @@ import shutil
 import pytest
 
 from divot.cli import journeys, options
-from divot.cli.main import app
 from video.broken import NOTHING_TO_SEE
-
-
-@pytest.fixture
-def run(capsys):
-    def call(*arguments):
-        with pytest.raises(SystemExit) as stopped:
-            app([str(argument) for argument in arguments])
-        said = capsys.readouterr()
-        return int(stopped.value.code or 0), said.out, said.err
-
-    return call
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ class LanguageConfig:
     )
     """Task (see `TASKS`) -> share among the samples."""
     annotations: str | None = None
-    """A jsonl file of captions, questions and answers for files in `data.videos`; see docs/training.md."""
+    """A jsonl file of captions, questions and answers for files in `data.videos`; see docs/language.md."""
     max_clips: int = 20
     """Most clips of a video that a caption or question is about."""
     max_questions: int = 6

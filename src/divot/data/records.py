@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from divot.config.errors import DataError
-from divot.world import Event, Scene, clip, is_held_out, render, sample_scene, still_caption
+from divot.world import Event, Scene, caption, clip, is_held_out, render, sample_scene, still_caption
+from divot.world.distribution import clip_generator
 from divot.world.questions import questions
 
-NUM_FRAMES = 16
 # From a clip that will not do to one that no run comes to.
 _FAR = 1_000_000_007
 
@@ -42,9 +42,9 @@ def world_record(seed: int, number: int, size_px: int, is_image: bool = False) -
         words = still_caption(scene, np.random.default_rng([seed, number]))
         return Record(render(scene, size_px)[None], (words,), is_image=True)
     full = clip(seed, number, "train", size_px)
-    short = clip(seed, number, "train", size_px, style="short")
+    short = caption(full.scene, clip_generator(seed, number, "train", part=1), style="short")
     asked = tuple((question.text, question.answer) for question in questions(full.scene, number))
-    return Record(full.frames[None], (full.caption, short.caption), asked)
+    return Record(full.frames[None], (full.caption, short), asked)
 
 
 def _still_scene(seed: int, number: int) -> Scene:
@@ -97,8 +97,8 @@ def _annotation(path: Path, number: int, line: str, root: Path) -> Annotation:
     remedy = 'Write {"video": "a.mp4", "caption": "...", "questions": [["...", "..."]]}'
     if not isinstance(values, dict) or ("video" in values) == ("image" in values):
         raise DataError(f"{path}:{number}", "names neither a video nor an image, or both", remedy)
-    caption = values.get("caption", [])
-    captions = [caption] if isinstance(caption, str) else caption
+    told = values.get("caption", [])
+    captions = [told] if isinstance(told, str) else told
     asked = values.get("questions", [])
     is_text = isinstance(captions, list) and all(isinstance(words, str) and words for words in captions)
     is_asked = isinstance(asked, list) and all(
@@ -121,7 +121,7 @@ def read_record(annotation: Annotation, size_px: int, max_clips: int) -> Record:
         VideoReadError: if the file cannot be read.
     """
     # Only here: world clips need no video library.
-    from divot.video.clips import spread_clips
+    from divot.video.clips import CLIP_FRAMES, spread_clips
     from divot.video.reader import VideoReader
     from divot.video.transform import SquareFit
 
@@ -130,5 +130,5 @@ def read_record(annotation: Annotation, size_px: int, max_clips: int) -> Record:
         places = spread_clips(reader.duration_s, max_clips)
         frames = [reader.frames_at_times(place.times_s, fit) for place in places]
     if annotation.is_image:
-        frames = [np.repeat(frames[0][:1], NUM_FRAMES, axis=0)]
+        frames = [np.repeat(frames[0][:1], CLIP_FRAMES, axis=0)]
     return Record(np.stack(frames), annotation.captions, annotation.questions, annotation.is_image)

@@ -117,10 +117,7 @@ class Component(nn.Module):
             CheckpointError: if the folder holds something else.
         """
         folder = Path(folder)
-        if folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG_FILE).is_file():
-            raise CheckpointError(
-                folder, "exists and is no component folder", "Give a new or an empty folder"
-            )
+        refuse_other_folder(folder)
         state = {
             k: v.detach().to(dtype=dtype, device="cpu").contiguous() for k, v in self.state_dict().items()
         }
@@ -151,6 +148,16 @@ class Component(nn.Module):
     def dtype(self) -> torch.dtype:
         """Type of the parameters."""
         return next(self.parameters()).dtype
+
+
+def refuse_other_folder(folder: Path) -> None:
+    """Stop before something that is no component folder is replaced by one.
+
+    Raises:
+        CheckpointError: if the folder holds something else.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG_FILE).is_file():
+        raise CheckpointError(folder, "exists and is no component folder", "Give a new or an empty folder")
 
 
 def read_component_config(folder: Path) -> dict[str, Any]:

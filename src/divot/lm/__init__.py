@@ -1,1 +1,11 @@
-"""Text and tokens to text or tokens: so far its heads and its mask."""
+"""Text and tokens to text or tokens.
+
+Files, in the order of the flow:
+
+    batch.py      sequences to one batch of tensors
+    mask.py       who may look at whom, in words of our own and of the official code
+    backbone.py   any causal language model of transformers, its mask, and a LoRA on it
+    heads/        hidden states of the queries to tokens: Gaussian mixture, regression, diffusion
+    model.py      backbone, input projection and head in one: both losses
+    generate.py   writing text and clips on one cache
+"""

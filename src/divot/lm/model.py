@@ -33,6 +33,7 @@ from divot.layers.component import (
     local_folder,
     read_component_config,
     read_weights,
+    refuse_other_folder,
 )
 from divot.layers.embeddings import grid_positions, spread_points
 from divot.lm.backbone import add_lora, attention_mask, load_backbone, new_backbone
@@ -168,11 +169,15 @@ class DivotLM(nn.Module):
 
     def embed_tokens(self, tokens_RND: Tensor) -> Tensor:
         """Video tokens [R, N, D] to embeddings [R, N, H]."""
-        scaled = (tokens_RND.to(self.device).float() - self.token_mean) / self.token_std
+        scaled = self.scaled(tokens_RND.to(self.device))
         return self.input_projection(scaled.to(next(self.input_projection.parameters()).dtype))
 
+    def scaled(self, tokens: Tensor) -> Tensor:
+        """Tokens [..., D] in the units that the model reads and its head predicts, float32; `to_tokens` undoes it."""
+        return (tokens.float() - self.token_mean) / self.token_std
+
     def to_tokens(self, predicted: Tensor) -> Tensor:
-        """What a head gives, in the tokenizer's own units."""
+        """What a head gives, [..., D], in the tokenizer's own units."""
         return predicted * self.token_std + self.token_mean
 
     def embed(self, batch: LanguageBatch) -> Tensor:
@@ -247,8 +252,7 @@ class DivotLM(nn.Module):
             text = F.cross_entropy(self.logits(hidden[:, :-1][is_learned]), labels[is_learned])
         video = hidden.new_zeros((), dtype=torch.float32)
         if len(batch.written_tokens):
-            wanted = (batch.written_tokens.float() - self.token_mean) / self.token_std
-            video = self.head.loss(self.query_states(hidden, batch), wanted)
+            video = self.head.loss(self.query_states(hidden, batch), self.scaled(batch.written_tokens))
         return LanguageLosses(text, video, int(is_learned.sum()), len(batch.written_tokens))
 
     def query_states(self, hidden_BLH: Tensor, batch: LanguageBatch) -> Tensor:
@@ -281,10 +285,7 @@ class DivotLM(nn.Module):
             CheckpointError: if the folder holds something else.
         """
         folder = Path(folder)
-        if folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG_FILE).is_file():
-            raise CheckpointError(
-                folder, "exists and is no component folder", "Give a new or an empty folder"
-            )
+        refuse_other_folder(folder)
         own = {k: v for k, v in self.state_dict().items() if not k.startswith("backbone.")}
         with written_whole(folder) as beside:
             beside.mkdir()

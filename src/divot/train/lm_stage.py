@@ -234,6 +234,9 @@ class LanguageStage:
         starts = counts.cumsum(dim=0) - counts
         for row in range(min(NUM_SHOWN, len(language.ids))):
             learned = (language.labels[row] != IGNORED).nonzero().flatten()
+            if not len(learned):
+                # Its answer did not fit.
+                continue
             clips = language.read_tokens[starts[row] : starts[row] + counts[row]]
             lines += _said(module.lm, language, row, int(learned[0]), clips)
         with written_whole(path.with_suffix(".txt")) as beside:
