@@ -1,9 +1,10 @@
 """Train `tiny` further on whatever is there, and measure what came of it.
 
-    python benchmarks/gpu/train_tiny.py --out OUT [--start MODEL] [--minutes 8] [--videos FOLDER] [--smoke]
+    python benchmarks/gpu/train_tiny.py --out OUT [--stage tokenizer|lm|adapt] [--start MODEL] [--minutes 8]
+        [--videos FOLDER] [--smoke]
 
 Goes on from the weights in MODEL (the bundled ones, or OUT/model of the run before), so any number of runs can follow
-each other. Writes OUT/model and OUT/train_tiny.json. Needs no video library unless --videos is given.
+each other. Writes OUT/model and OUT/train_tiny_STAGE.json. Needs no video library unless --videos is given.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 from divot.config.files import write_json
 from divot.config.recipe import read_recipe
 from divot.evaluation import evaluate_world_reconstruction
+from divot.evaluation.world_scores import evaluate_world
 from divot.pipelines.divot import Divot
 from divot.train.run import train
 
@@ -27,6 +29,7 @@ from divot.train.run import train
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--stage", choices=["tokenizer", "lm", "adapt"], default="tokenizer")
     parser.add_argument("--start", default="tiny", help="preset or model folder to go on from")
     parser.add_argument("--minutes", type=float, default=7.0, help="of training; measuring comes on top")
     parser.add_argument("--steps", type=int, default=3000, help="over which the learning rate falls")
@@ -38,8 +41,9 @@ def main() -> None:
     steps, batch_size, clips = (2, 2, 2) if given.smoke else (given.steps, given.batch_size, 200)
     has_gpu = torch.cuda.is_available()
     config = read_recipe(
-        "tiny_tokenizer",
+        f"tiny_{given.stage}",
         {
+            "stage": given.stage,
             "init_model": given.start,
             "seed": given.seed,
             "batch_size": batch_size,
@@ -48,11 +52,12 @@ def main() -> None:
             "sample_every": steps,
             "checkpoint_every": steps,
             "data": {
-                "world_share": 0.8 if given.videos else 1.0,
+                "world_share": 0.8 if given.videos and given.stage == "tokenizer" else 1.0,
                 "videos": given.videos,
                 "world_seed": given.seed,
                 "num_workers": 0 if given.smoke else 14,
             },
+            "language": {"is_new": False},
         },
     )
     with tempfile.TemporaryDirectory() as scratch:
@@ -62,9 +67,13 @@ def main() -> None:
         model = given.out / "model"
         shutil.rmtree(model, ignore_errors=True)
         shutil.copytree(weights, model)
-    result = evaluate_world_reconstruction(Divot.from_pretrained(model), seed=1, count=clips)
-    facts = {"start": given.start, "seed": given.seed, "last_step": metrics[-1]}
-    write_json(given.out / "train_tiny.json", {**result.to_json(), "training": facts})
+    measured = Divot.from_pretrained(model)
+    if given.stage == "tokenizer":
+        result = evaluate_world_reconstruction(measured, seed=1, count=clips)
+    else:
+        result = evaluate_world(measured, 1, clips, num_stories=clips // 4)
+    facts = {"stage": given.stage, "start": given.start, "seed": given.seed, "last_step": metrics[-1]}
+    write_json(given.out / f"train_tiny_{given.stage}.json", {**result.to_json(), "training": facts})
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ def model(language_folder):
 
 
 def test_ask_prints_the_answer(run, model, video_file):
-    asked = ("ask", video_file, "what is it?", "--max-tokens", "6", *model)
+    asked = ("ask", video_file, "what is it?", "--max-tokens", "6", "--max-clips", "1", *model)
     code, out, err = run(*asked, "--json")
     assert code == 0, err
     record = json.loads(out)
@@ -48,6 +48,16 @@ def test_generate_writes_clips_records_and_a_sheet(run, model, tmp_path):
     first = (tmp_path / "a_red_star_seed3.mp4").read_bytes()
     run("generate", "a red star", "-o", tmp_path, "--seed", "3", "-q", *model)
     assert (tmp_path / "a_red_star_seed3.mp4").read_bytes() == first
+
+
+def test_generate_joins_clips_to_a_film(run, model, tmp_path):
+    asked = ("generate", "a red star", "--clips", "2", "--steps", "3", "-o", tmp_path, *model)
+    code, out, err = run(*asked, "--seam", "hold", "--json")
+    assert code == 0, err
+    film = json.loads(out)["clips"][0]["film"]
+    assert film["seam"] == "hold"
+    assert sum(clip["frames"] for clip in film["clips"]) == 31
+    assert "2 clips, seam jump" in run(*asked)[1]
 
 
 def test_generate_image_writes_a_picture(run, model, tmp_path):
@@ -91,6 +101,7 @@ def test_evaluate_world_writes_its_report(run, model, tmp_path):
     [
         (("ask", "gone.mp4", "what?"), "gone.mp4"),
         (("generate", "a star", "--temperature", "-1"), "temperature"),
+        (("generate", "a star", "--image", "--clips", "2"), "Leave out --clips or --image"),
         (("evaluate", "world", "--json", "x.txt"), "does not end in .json"),
     ],
 )

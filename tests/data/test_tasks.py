@@ -135,3 +135,27 @@ def test_data_without_matter_for_the_tasks_ends_with_a_reason(builder, files):
     rows = LanguageDataset(dataclasses.replace(config, language=settings), builder, 16, 4)
     with pytest.raises(DataError, match="gave nothing"):
         rows[0]
+
+
+def test_own_stories_teach_stories_and_name_the_file_that_cannot_be_read(builder, files, tmp_path):
+    clips = [{"video": "a.mp4", "start_s": start_s, "text": f"at {start_s}"} for start_s in (0, 2.5)]
+    broken = [clips[0], {**clips[1], "video": "gone.mp4"}]
+    lines = [{"story": "Tell a story.", "clips": parts} for parts in (clips, broken)]
+    (files / "words.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    config = TrainConfig(stage="lm", init_model="tiny", data=DataConfig(world_share=0.0, videos=str(files)))
+    settings = LanguageConfig(
+        tasks={"story": 1.0, "continuation": 1.0}, annotations=str(files / "words.jsonl")
+    )
+    rejects = tmp_path / "rejects.jsonl"
+    rows = LanguageDataset(
+        dataclasses.replace(config, language=settings), builder, 16, 4, rejects_file=rejects
+    )
+    samples = [rows[number] for number in range(4)]
+    assert {sample.task for sample in samples} == {"story", "continuation"}
+    for sample in samples:
+        assert sample.seen.shape == (2, 5, 16, 16, 3)
+        # A story may begin with a clip that is shown.
+        assert sample.written in ((0, 1), (1,))
+    assert [json.loads(line)["file"] for line in rejects.read_text().splitlines()] == [
+        str(files / "gone.mp4")
+    ]

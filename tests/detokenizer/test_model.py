@@ -121,3 +121,18 @@ def test_latents_of_frames_are_scaled_and_come_back(model):
         mean = model.vae.encode(frames[0]).latent_dist.mean
     torch.testing.assert_close(latents[0].transpose(0, 1), mean * 0.18215)
     assert model.decode_latents(latents).shape == frames.shape
+
+
+def test_held_latents_are_the_first_frames_and_the_others_follow_them(model, tokens):
+    plain = model.sample_latents(tokens)
+    held = model.sample_latents(tokens, held_latents=-plain[:, :, -1:])
+    assert torch.equal(held[:, :, :1], -plain[:, :, -1:])
+    assert not torch.allclose(held[:, :, 1:], plain[:, :, 1:], atol=1e-3)
+    second = model.sample_latents(tokens[1:], seed=1, held_latents=-plain[1:, :, -1:])
+    torch.testing.assert_close(held[1:], second, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(4, 1, 8, 8), (1, 4, 1, 8, 8), (2, 4, 5, 8, 8), (2, 4, 1, 8, 4)])
+def test_held_latents_of_another_shape_are_refused(model, tokens, shape):
+    with pytest.raises(ValueError, match=r"wanted \[2, 4, 1 to 4, 8, 8\]"):
+        model.sample_latents(tokens, held_latents=torch.zeros(shape))

@@ -131,3 +131,28 @@ def test_guidance_goes_beyond_the_conditional_branch_and_rescale_pulls_its_devia
     torch.testing.assert_close(mix(1.0), mixed * ratio)
     torch.testing.assert_close(mix(0.7), 0.7 * mixed * ratio + 0.3 * mixed)
     torch.testing.assert_close(mix(1.0).flatten(1).std(dim=1), with_tokens.flatten(1).std(dim=1))
+
+
+@pytest.mark.parametrize("solver", ["ddim", "dpm++", "euler", "unipc"])
+def test_held_frames_are_kept_and_the_others_are_predicted_beside_them(x0, noise, solver):
+    held, seen = x0[:, :, :1], []
+
+    def predict(x, times):
+        seen.append(SCHEDULE.noise_from_clean(x[:, :, :1], held, times))
+        # Knows nothing of the first frame, all of the second.
+        return torch.cat([torch.zeros_like(held), Oracle(SCHEDULE, x0[:, :, 1:])(x[:, :, 1:], times)], dim=2)
+
+    settings = SamplerConfig(solver=solver, num_steps=6)
+    found = sample(predict, SCHEDULE, noise, settings, held=held)
+    assert torch.equal(found[:, :, :1], held)
+    torch.testing.assert_close(found, x0, atol=2e-3, rtol=0)
+    if solver == "ddim":
+        # In each step they bear the noise of its time, the same from beginning to end.
+        for now in seen:
+            torch.testing.assert_close(now, noise[:, :, :1], atol=1e-3, rtol=0)
+
+
+def test_noise_from_clean_undoes_add_noise(x0, noise):
+    times = torch.tensor([400])
+    x_t = SCHEDULE.add_noise(x0, noise, times)
+    torch.testing.assert_close(SCHEDULE.noise_from_clean(x_t, x0, times), noise, atol=1e-5, rtol=0)

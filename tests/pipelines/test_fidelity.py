@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from divot.pipelines.fidelity import MAX_PSNR_DB, psnr, ssim
+from divot.pipelines.fidelity import MAX_PSNR_DB, psnr, seam_jump, ssim
 from divot.video import from_uint8
 
 
@@ -50,3 +50,17 @@ def test_scores_of_a_long_video_do_not_depend_on_the_parts_it_is_read_in():
 def test_other_shapes_are_refused():
     with pytest.raises(ValueError, match="reference"):
         ssim(random_frames(), random_frames(1, 2))
+
+
+def test_seam_jump_is_the_change_at_a_seam_over_the_change_elsewhere():
+    levels = np.array([0, 2, 4, 6, 16, 18, 20, 18])
+    frames = np.broadcast_to(levels[:, None, None, None], (8, 4, 4, 3)).astype(np.uint8)
+    assert seam_jump(frames, [4]) == pytest.approx(5)
+    assert seam_jump(frames, [2]) == pytest.approx(2 / (20 / 6))
+    assert seam_jump(frames[[0, 0, 5, 5]], [2]) is None
+
+
+@pytest.mark.parametrize("seams", [[], [0], [16], list(range(1, 16))])
+def test_seam_jump_refuses_seams_that_are_none(seams):
+    with pytest.raises(ValueError, match="seams"):
+        seam_jump(random_frames(), seams)

@@ -8,13 +8,14 @@ import torch
 from PIL import Image
 
 from divot import world
-from divot.config.errors import CheckpointError
+from divot.config.errors import CheckpointError, RecipeError
 from divot.lm.generate import Dialogue, TextSampling, TokenSampling
 from divot.pipelines.describe import answer
 from divot.pipelines.divot import Divot
 from divot.pipelines.generate import write_generated, write_tokens
 from divot.text import Turn, conversation, plain_answer
 from divot.text.sequence import Sequence
+from divot.video import write_video
 
 SHORT = TextSampling(max_new_tokens=6)
 
@@ -75,6 +76,40 @@ def test_long_videos_are_read_in_twenty_clips(model):
     assert len(model.chat(long, sampling=SHORT).clips) == 20
     short = model.encode(long[:48], sampling="spread")
     assert torch.equal(short, model.encode(long[:48]))
+
+
+def test_a_video_is_read_in_as_many_clips_as_asked_for(model, tmp_path):
+    path = tmp_path / "long.mp4"
+    write_video(path, (np.full((80, 16, 16, 3), level, np.uint8) for level in range(0, 250, 50)), 8)
+    rows = list(model.iterate_tokens(path, sampling="spread", max_clips=5))
+    assert [clip.index for clip, _ in rows] == [0, 1, 2, 3, 4]
+    assert [clip.start_s for clip, _ in rows] == [0, 10, 20, 30, 40]
+    assert torch.equal(torch.stack([tokens for _, tokens in rows]), model.encode(path)[::5])
+    assert len(model.chat(path, max_clips=3).clips) == 3
+    assert model.ask(path, "what?", max_clips=5) == model.chat(path, max_clips=5).say("what?")
+
+
+@pytest.fixture
+def narrow(language_folder, monkeypatch):
+    """A model whose context holds 7 clips of 66 places, and 38 more."""
+    narrow = Divot.from_pretrained(language_folder, device="cpu")
+    monkeypatch.setattr(narrow.language_model("chat").backbone.config, "max_position_embeddings", 500)
+    return narrow
+
+
+def test_more_clips_than_the_context_holds_are_refused_before_they_are_read(narrow, monkeypatch):
+    long = np.zeros((16 * 9, 8, 8, 3), np.uint8)
+    assert len(narrow.chat(long[: 16 * 7], sampling=SHORT).clips) == 7
+    monkeypatch.setattr(narrow, "encode", None)
+    with pytest.raises(RecipeError, match=r"max_clips: 9 clips are too many .* 7 fit. Give --max-clips 7"):
+        narrow.chat(long, sampling=SHORT)
+
+
+def test_a_request_that_leaves_too_little_room_is_refused(narrow):
+    talk = narrow.chat(np.zeros((16 * 7, 8, 8, 3), np.uint8), sampling=SHORT)
+    with pytest.raises(RecipeError, match="6 fit"):
+        talk.say("what is it? " * 10)
+    assert talk.say("what?") == talk.turns[0].answer
 
 
 def test_clips_from_words_have_their_own_seeds(model, tmp_path):

@@ -16,7 +16,15 @@ from divot.weights.merge import merge_model
 from divot.weights.store import ModelFolder
 
 STEPS = 4
-RECIPES = ("paper_lm", "paper_lm_comprehension", "paper_lm_generation", "paper_lm_instruction", "tiny_lm")
+RECIPES = (
+    "paper_lm",
+    "paper_lm_comprehension",
+    "paper_lm_generation",
+    "paper_lm_instruction",
+    "paper_lm_story",
+    "tiny_lm",
+    "tiny_lm_story",
+)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@
     screen.py       what is printed where: results, JSON, progress
     journeys.py     demo, encode, decode, reconstruct
     models.py       info, inspect, convert
+    data.py         data story, check
     world.py        world preview
     evaluate.py     evaluate reconstruction
     train.py        train tokenizer, detokenizer, vae

@@ -119,6 +119,10 @@ def world(
     has_generation: Annotated[
         bool, typer.Option("--generation/--no-generation", help="Also make clips from captions.")
     ] = True,
+    num_stories: Annotated[
+        int | None,
+        typer.Option("--stories", min=0, help="Stories to have told.", show_default="a quarter of the clips"),
+    ] = None,
     is_mean: options.Mean = False,
     temperature: options.Temperature = None,
     component_temperature: options.ComponentTemperature = None,
@@ -128,7 +132,7 @@ def world(
     seed: options.Seed = 0,
     quiet: options.Quiet = False,
 ) -> None:
-    """Ask about clips of Sprite World, caption them and make clips from captions, and score it all."""
+    """Ask about clips of Sprite World, caption them, make clips from captions and stories, and score it all."""
     as_json = json_file == Path("-")
     if json_file is not None and not as_json and json_file.suffix.lower() != ".json":
         raise RecipeError("--json", f"{json_file} does not end in .json", "Give a name that does")
@@ -146,6 +150,7 @@ def world(
             has_generation,
             options.token_sampling(is_mean, temperature, component_temperature),
             lambda share: on_progress(share, 0),
+            num_clips // 4 if num_stories is None else num_stories,
         )
         files = [] if json_file is None or as_json else write_world_report(scores, json_file)
     lines = [f"{name:<40} {text}  (n = {number})" for name, text, number in score_rows(scores)]

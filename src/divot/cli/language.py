@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from divot.cli import options
-from divot.cli.options import DtypeName, FitName
+from divot.cli.options import DtypeName, FitName, SeamName
 from divot.cli.screen import Screen, print_warning
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def ask(
     temperature: WordTemperature = 0.0,
     top_p: TopP = 1.0,
     max_tokens: MaxWords = 256,
+    max_clips: options.MaxClips = 20,
     fit: options.Fit = FitName.crop,
     model: options.Model = "tiny",
     device: options.Device = "auto",
@@ -56,7 +57,7 @@ def ask(
 
     sampling = _sampling(temperature, top_p, max_tokens)
     divot = Divot.from_pretrained(model, device, dtype.value)
-    answer = divot.chat(video, fit.value, sampling, seed).say(question)
+    answer = divot.chat(video, fit.value, sampling, seed, max_clips).say(question)
     Screen(as_json, quiet).result({"video": video, "question": question, "answer": answer}, answer)
 
 
@@ -65,6 +66,7 @@ def caption(
     temperature: WordTemperature = 0.0,
     top_p: TopP = 1.0,
     max_tokens: MaxWords = 256,
+    max_clips: options.MaxClips = 20,
     fit: options.Fit = FitName.crop,
     model: options.Model = "tiny",
     device: options.Device = "auto",
@@ -83,7 +85,7 @@ def caption(
     told, failed = {}, {}
     for video in videos:
         try:
-            told[video] = divot.chat(video, fit.value, sampling, seed).say(caption_request())
+            told[video] = divot.chat(video, fit.value, sampling, seed, max_clips).say(caption_request())
         except VideoReadError as error:
             failed[video] = error.cause
             print_warning(f"{video}: {error.cause}. It was left out")
@@ -98,6 +100,7 @@ def chat(
     temperature: WordTemperature = 0.0,
     top_p: TopP = 1.0,
     max_tokens: MaxWords = 256,
+    max_clips: options.MaxClips = 20,
     fit: options.Fit = FitName.crop,
     model: options.Model = "tiny",
     device: options.Device = "auto",
@@ -108,7 +111,7 @@ def chat(
     from divot.pipelines.divot import Divot
 
     sampling = _sampling(temperature, top_p, max_tokens)
-    talk = Divot.from_pretrained(model, device, dtype.value).chat(video, fit.value, sampling, seed)
+    talk = Divot.from_pretrained(model, device, dtype.value).chat(video, fit.value, sampling, seed, max_clips)
     is_person = sys.stdin.isatty()
     while True:
         if is_person:
@@ -125,6 +128,12 @@ def generate(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")] = Path("out/generate"),
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many; clip k has seed + k.")] = 1,
     is_image: Annotated[bool, typer.Option("--image", help="Make pictures instead of clips.")] = False,
+    clips: Annotated[
+        int, typer.Option("--clips", min=1, help="Clips of two seconds in each, joined to one film.")
+    ] = 1,
+    seam: Annotated[
+        SeamName, typer.Option("--seam", help="Begin each clip with the last frame before it, or do not.")
+    ] = SeamName.cut,
     is_mean: options.Mean = False,
     temperature: options.Temperature = None,
     component_temperature: options.ComponentTemperature = None,
@@ -137,7 +146,7 @@ def generate(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Make clips from words."""
+    """Make clips, or films of several clips, from words."""
     screen = Screen(as_json, quiet)
     with screen.progress("generate") as on_progress:
         from divot.pipelines.divot import Divot
@@ -145,10 +154,21 @@ def generate(
 
         sampling = options.token_sampling(is_mean, temperature, component_temperature)
         divot = Divot.from_pretrained(model, device, dtype.value)
-        made = divot.generate(text, count, seed, sampling, steps, guidance, is_image, on_progress)
+        made = divot.generate(
+            text, count, seed, sampling, steps, guidance, is_image, clips, seam.value, on_progress
+        )
         records = write_generated(made, out, divot, sampling, steps, guidance)
-    lines = [f"wrote {record['output']} ({record['seconds']:.2f} s)" for record in records]
+    lines = [_wrote(record) for record in records]
     screen.result({"prompt": text, "clips": records}, *lines)
+
+
+def _wrote(record: dict[str, Any]) -> str:
+    line = f"wrote {record['output']} ({record['seconds']:.2f} s)"
+    if "film" not in record:
+        return line
+    film = record["film"]
+    jump = "nothing moves" if film["seam_jump"] is None else f"seam jump {film['seam_jump']} (1: none)"
+    return f"{line}: {len(film['clips'])} clips, {jump}"
 
 
 def merge(

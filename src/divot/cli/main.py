@@ -10,12 +10,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from divot.cli import evaluate, journeys, language, models, train, world
+from divot.cli import data, evaluate, journeys, language, models, story, studies, train, world
 from divot.cli.screen import print_error
 from divot.config.errors import DivotError
 
 EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
-EXTRAS = {"accelerate": "train", "peft": "train", "tensorboard": "train", "gradio": "app", "ray": "cluster"}
+EXTRAS = {
+    "accelerate": "train",
+    "peft": "train",
+    "tensorboard": "train",
+    "scenedetect": "data",
+    "cv2": "data",
+    "gradio": "app",
+    "ray": "cluster",
+}
 """Package that not every installation has -> the extra that brings it."""
 
 
@@ -62,8 +70,11 @@ app = typer.Typer(
 )
 journeys.register(app)
 language.register(app)
+app.command()(story.story)
+app.command()(studies.gallery)
 models.register(app)
 app.add_typer(models.convert, name="convert")
+app.add_typer(data.app, name="data")
 app.add_typer(world.app, name="world")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(train.app, name="train")

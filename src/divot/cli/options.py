@@ -37,6 +37,13 @@ class SamplingName(str, Enum):
     official_reconstruction = "official-reconstruction"
 
 
+class SeamName(str, Enum):
+    """Ways to join the clips of a film."""
+
+    hold = "hold"
+    cut = "cut"
+
+
 class SolverName(str, Enum):
     """Samplers of the de-tokenizer."""
 
@@ -83,6 +90,9 @@ Eta = Annotated[
 Detokenizer = Annotated[
     str | None,
     typer.Option("--detokenizer", help="Name of the de-tokenizer.", show_default="the task's"),
+]
+MaxClips = Annotated[
+    int, typer.Option("--max-clips", min=1, help="Most clips of two seconds that are read, evenly spread.")
 ]
 VideoOut = Annotated[
     Path,

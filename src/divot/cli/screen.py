@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 Progress = Callable[[float, int], None]
-"""Called with the share of the work that is done and the number of clips done."""
+"""Called with the share of the work that is done and the number of clips (or other things) done."""
 
 
 def print_error(message: str) -> None:
@@ -55,8 +55,8 @@ class Screen:
                 console.print(Text(line))
 
     @contextmanager
-    def progress(self, label: str) -> Iterator[Progress]:
-        """Show a bar with clips, clips per second and time left while the block runs; on a screen only."""
+    def progress(self, label: str, unit: str = "clips") -> Iterator[Progress]:
+        """Show a bar with clips (or `unit`), their rate and the time left while the block runs; on a screen only."""
         if self._quiet:
             yield lambda share, clips: None
             return
@@ -76,11 +76,11 @@ class Screen:
             task = bar.add_task(label, total=None, rate="loading")
             begin: list[float] = []
 
-            def show(share: float, clips: int) -> None:
+            def show(share: float, count: int) -> None:
                 if not begin:
                     begin.append(time.perf_counter())
                 elapsed_s = time.perf_counter() - begin[0]
-                rate = f"{clips} clips, {clips / elapsed_s:.2f} clips/s" if clips and elapsed_s > 0 else ""
+                rate = f"{count} {unit}, {count / elapsed_s:.2f} {unit}/s" if count and elapsed_s > 0 else ""
                 bar.update(task, total=1.0, completed=share, rate=rate)
 
             yield show

@@ -1,4 +1,4 @@
-"""train tokenizer, detokenizer, lm, vae."""
+"""train tokenizer, detokenizer, lm, adapt, vae."""
 
 from __future__ import annotations
 
@@ -140,5 +140,8 @@ app.command("detokenizer")(
 )
 app.command("lm")(
     _command("lm", "The language model over a frozen tokenizer: captions, questions, generation.")
+)
+app.command("adapt")(
+    _command("adapt", "The de-tokenizer under tokens that the language model draws for the captions.")
 )
 app.command("vae")(_command("vae", "The frame autoencoder."))

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from divot.config.errors import RecipeError
 from divot.config.presets import PRESET_NAMES
 
-STAGES = ("vae", "tokenizer", "detokenizer", "lm")
-TASKS = ("caption", "question", "generation", "image_caption", "image_generation")
+STAGES = ("vae", "tokenizer", "detokenizer", "lm", "adapt")
+TASKS = ("caption", "question", "generation", "continuation", "story", "image_caption", "image_generation")
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,32 @@ class LanguageConfig:
     is_new: bool = False
     """Begin with a new language model though init_model has one."""
     head: str | None = None
-    """Of a new language model: `gmm`, `regression` or `diffusion`; None: the preset's."""
+    """A new head: `gmm`, `regression` or `diffusion`; None: that of the language model, or the preset's."""
     prediction: str | None = None
-    """Of a new diffusion head: `v_prediction` or `epsilon`; None: the preset's."""
+    """Of a new head of diffusion: `v_prediction` or `epsilon`; None: the preset's."""
     queries: str | None = None
     """Of a new language model: `bidirectional`, `causal` or `autoregressive`; None: the preset's."""
     vocab_size: int = 768
     """Word pieces of a new backbone's tokenizer, learned from the captions; the places for video come on top."""
     lora: LoRAConfig = field(default_factory=LoRAConfig)
+
+
+@dataclass(frozen=True)
+class AdaptationConfig:
+    """What the adapt stage adds: how the language model's tokens are drawn. Captions come from where those of the lm
+    stage come from, see `LanguageConfig.annotations`."""
+
+    temperature: float = 0.1
+    """Factor on the variances of the mixture, as in generation."""
+    component_temperature: float = 1.0
+    true_share: float = 0.0
+    """Share of the clips that are de-noised under their own tokens, so that reconstruction is not forgotten."""
+    cache: str | None = None
+    """A safetensors file that keeps the tokens of the first `cache_size` samples, over which the run then goes again
+    and again without the language model; None draws new ones in each step."""
+    cache_size: int = 4096
+    name: str = "generation"
+    """Of the de-tokenizer in the model folder; `reconstruction` puts it in the place of the one for everything."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +130,7 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     language: LanguageConfig = field(default_factory=LanguageConfig)
+    adaptation: AdaptationConfig = field(default_factory=AdaptationConfig)
     last_timestep_share: float = 0.0
     """Share of the clips that are noised to the very last time of the schedule, where tokens are all there is."""
     condition_drop: float = 0.0
@@ -149,8 +168,12 @@ class TrainConfig:
             raise RecipeError(
                 source, f"data.world_share is {self.data.world_share}", "Give a share from 0 to 1"
             )
-        if self.stage == "lm":
+        if self.stage in ("lm", "adapt"):
             self._check_language(source)
+        if self.adaptation.cache_size < 1 or not 0 <= self.adaptation.true_share <= 1:
+            raise RecipeError(
+                source, "adaptation.cache_size or true_share is out of range", "Give 1 or more, and a share"
+            )
         if self.data.world_share < 1 and self.data.videos is None:
             raise RecipeError(
                 source, "data.world_share is below 1 but data.videos is not set", "Set data.videos=FOLDER"
@@ -180,7 +203,7 @@ class TrainConfig:
     def _check_language(self, source: str) -> None:
         language = self.language
         if self.init_model is None:
-            raise RecipeError(source, "the lm stage needs a tokenizer", "Set init_model=FOLDER")
+            raise RecipeError(source, f"the {self.stage} stage needs a tokenizer", "Set init_model=FOLDER")
         if unknown := sorted(language.tasks.keys() - set(TASKS)):
             raise RecipeError(source, f"language.tasks names {unknown[0]!r}", f"Known: {', '.join(TASKS)}")
         if min(language.tasks.values(), default=-1.0) < 0 or not sum(language.tasks.values()):

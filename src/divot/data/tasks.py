@@ -16,13 +16,29 @@ import numpy as np
 from divot.config.errors import DataError, VideoReadError
 from divot.config.training import TrainConfig
 from divot.data.clips import MAX_DRAWS, Rejects
-from divot.data.records import Record, read_annotations, read_record, world_record
-from divot.text import SequenceBuilder, Turn, WriteClip, caption_request, conversation, video_request
+from divot.data.records import Record, read_annotations, read_record, world_record, world_story
+from divot.text import (
+    STORY_FROM_CLIP,
+    SequenceBuilder,
+    Turn,
+    WriteClip,
+    caption_request,
+    continuation_request,
+    conversation,
+    video_request,
+)
 from divot.text.sequence import Sequence
 from divot.video.clips import SEEN_FRAMES
+from divot.world.stories import story
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+STORY_TASKS = ("continuation", "story")
+"""What is learned from stories; all else is learned from single clips."""
+FROM_CLIP_SHARE = 0.2
+"""Share of the stories whose first clip is given."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +95,20 @@ class LanguageDataset:
 
     def __getitem__(self, number: int) -> LanguageSample:
         """Sample `number`."""
+        return self._sample(*self.draw(number))
+
+    def draw(self, number: int) -> tuple[Record, str, random.Random]:
+        """What sample `number` is made of: a record, a task that it has matter for, and the chance of the wordings.
+
+        Raises:
+            DataError: if draw after draw gives nothing.
+        """
         rng = random.Random(f"{self.config.seed} {number}")
         for _ in range(MAX_DRAWS):
             task = rng.choices(self.tasks, self.shares)[0]
             record = self._record(task, number, rng)
             if record is not None and has_matter(record, task):
-                return self._sample(record, task, rng)
+                return record, task, rng
         raise DataError(
             str(self.config.language.annotations),
             f"{MAX_DRAWS} draws in a row gave nothing for the tasks {', '.join(self.tasks)}",
@@ -93,24 +117,39 @@ class LanguageDataset:
 
     def _record(self, task: str, number: int, rng: random.Random) -> Record | None:
         if rng.random() < self.config.data.world_share:
+            if task in STORY_TASKS:
+                return world_story(self.config.data.world_seed, number, self.size_px)
             return world_record(self.config.data.world_seed, number, self.size_px, task.startswith("image"))
         annotation = rng.choice(self.annotations)
         most = 1 if task.endswith("generation") else self.config.language.max_clips
         try:
             return read_record(annotation, self.size_px, most)
         except VideoReadError as error:
-            self.rejects.add(annotation.path, error)
+            self.rejects.add(Path(error.source), error)
             return None
 
     def _sample(self, record: Record, task: str, rng: random.Random) -> LanguageSample:
+        if task == "continuation":
+            record = _two_in_a_row(record, rng)
         turns = task_turns(record, task, rng, self.config.language.max_questions)
         sequence = self.builder.build(conversation(turns, self.chat_tokenizer))
         seen = np.ascontiguousarray(record.clips[:, list(SEEN_FRAMES)])
-        return LanguageSample(sequence, seen, tuple(sequence.clips_read), (0,) * sequence.clips_written, task)
+        # A clip that is shown comes before those that are written.
+        first = turns[0].clips
+        written = tuple(range(first, first + sequence.clips_written))
+        return LanguageSample(sequence, seen, tuple(sequence.clips_read), written, task)
+
+
+def _two_in_a_row(record: Record, rng: random.Random) -> Record:
+    """A clip of a story and the one that follows it, of which alone the words tell."""
+    place = rng.randrange(1, len(record.clips))
+    return Record(record.clips[place - 1 : place + 1], (record.clip_captions[place],))
 
 
 def has_matter(record: Record, task: str) -> bool:
     """Whether a record has what a task is about."""
+    if task in STORY_TASKS:
+        return len(record.sentences) > 1
     if task == "question":
         return bool(record.questions)
     return bool(record.captions) and record.is_image == task.startswith("image")
@@ -126,6 +165,12 @@ def task_turns(record: Record, task: str, rng: random.Random, max_questions: int
         max_questions: most turns of questions.
     """
     count, is_image = len(record.clips), record.is_image
+    if task == "story":
+        if rng.random() < FROM_CLIP_SHARE:
+            return [
+                Turn(STORY_FROM_CLIP.format(instruction=record.instruction), record.sentences[1:], clips=1)
+            ]
+        return [Turn(record.instruction, record.sentences)]
     if task == "question":
         asked = rng.sample(record.questions, min(max_questions, len(record.questions)))
         return [
@@ -133,6 +178,8 @@ def task_turns(record: Record, task: str, rng: random.Random, max_questions: int
             for number, (question, answer) in enumerate(asked)
         ]
     caption = rng.choice(record.captions)
+    if task == "continuation":
+        return [Turn(continuation_request(caption, rng), WriteClip(), clips=1)]
     if task.endswith("generation"):
         return [Turn(video_request(caption, rng, is_image), WriteClip(is_image), is_image=is_image)]
     return [Turn(caption_request(rng, is_image), caption, clips=count, is_image=is_image)]
@@ -146,6 +193,8 @@ def world_corpus(seed: int, count: int, size_px: int) -> list[str]:
         record = world_record(seed, number, size_px)
         for task in ("caption", "question", "generation"):
             texts += _words(task_turns(record, task, rng, max_questions=6))
+        told = story(seed, number)
+        texts += [f"[INST] {told.instruction} [/INST]", *(chapter.sentence for chapter in told.chapters)]
     return texts
 
 

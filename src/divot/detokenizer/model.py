@@ -88,6 +88,7 @@ class VideoDetokenizer(Component):
         sampler: SamplerConfig | None = None,
         frame_stride: int | None = None,
         on_step: Callable[[int, Tensor, Tensor], None] | None = None,
+        held_latents: Tensor | None = None,
     ) -> Tensor:
         """De-noise latents under the tokens.
 
@@ -97,12 +98,14 @@ class VideoDetokenizer(Component):
             sampler: settings; None takes those of the model.
             frame_stride: told to a U-Net that knows it; None takes the configured default.
             on_step: called with (steps done, latents, predicted clean latents).
+            held_latents: [B, C, k, h, w], what the first k frames are to be; the others go on from them. It takes
+                several steps: in a single one the others do not see them yet.
 
         Returns:
             Scaled latents [B, C, F, h, w].
 
         Raises:
-            ValueError: if the tokens are not of this model's shape.
+            ValueError: if the tokens or the held latents are not of this model's shape.
         """
         config, settings = self.config, sampler or self.config.sampler
         if tokens_BND.ndim != 3 or tokens_BND.shape[-1] != config.token_width:
@@ -113,6 +116,7 @@ class VideoDetokenizer(Component):
         generators = [torch.Generator().manual_seed(seed + index) for index in range(batch)]
         side = config.frame_size // config.autoencoder.downsampling
         shape = (config.unet.in_channels, config.num_frames, side, side)
+        held = None if held_latents is None else self._checked(held_latents, (batch, *shape))
         tokens_BND = tokens_BND.to(device, self.dtype)
         null = None
         if settings.guidance_scale != 1.0:
@@ -138,9 +142,19 @@ class VideoDetokenizer(Component):
                     generator,
                     config.official_quirks,
                     on_step=on_step,
+                    held=None if held is None else held[index : index + 1],
                 )
             )
         return torch.cat(clips)
+
+    def _checked(self, held_BCFHW: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """The held latents, where they can be the first frames of latents of that shape."""
+        batch, channels, num_frames, *sides = shape
+        fits = held_BCFHW.ndim == 5 and 1 <= held_BCFHW.shape[2] <= num_frames
+        if not fits or held_BCFHW.shape != (batch, channels, held_BCFHW.shape[2], *sides):
+            wanted = f"[{batch}, {channels}, 1 to {num_frames}, {sides[0]}, {sides[1]}]"
+            raise ValueError(f"held_latents have shape {tuple(held_BCFHW.shape)}, wanted {wanted}")
+        return held_BCFHW.to(self.device, torch.float32)
 
     def decode(self, tokens_BND: Tensor, seed: int = 0, **settings: Any) -> Tensor:
         """Tokens [B, N, D] to frames [B, F, 3, H, W] clamped to [-1, 1]; arguments as `sample_latents`."""

@@ -44,6 +44,26 @@ def guided(conditional: Predictor, unconditional: Predictor, scale: float, resca
     return predict
 
 
+def holding(predict: Predictor, schedule: NoiseSchedule, held: Tensor) -> Predictor:
+    """A predictor that knows the first frames: there it gives the v that leads to `held`, elsewhere that of `predict`.
+
+    In a sampler without fresh noise the first frames of x_t are then `held` with the noise of that time in each step,
+    so that the others are de-noised beside them (in-painting along time).
+
+    Args:
+        predict: gives v.
+        schedule: the noise schedule of the sampler.
+        held: clean latents [B, C, k, H, W] of the first k frames.
+    """
+    num_held = held.shape[2]
+
+    def predict_rest(x: Tensor, times: Tensor) -> Tensor:
+        noise = schedule.noise_from_clean(x[:, :, :num_held], held, times)
+        return torch.cat([schedule.velocity(held, noise, times), predict(x, times)[:, :, num_held:]], dim=2)
+
+    return predict_rest
+
+
 @torch.no_grad()
 def sample_ddim(
     predict: Predictor,
@@ -151,11 +171,31 @@ def sample(
     generator: torch.Generator | None = None,
     official_quirks: bool = False,
     on_step: Callable[[int, Tensor, Tensor], None] | None = None,
+    held: Tensor | None = None,
 ) -> Tensor:
-    """De-noise by the solver that `settings` names; arguments as `sample_ddim`."""
+    """De-noise by the solver that `settings` names.
+
+    Args:
+        predict: gives v; this and the others as in `sample_ddim`.
+        schedule: the noise schedule.
+        x: noise [B, C, F, H, W].
+        settings: solver, steps, spacing and eta.
+        generator: source of the noise of each step.
+        official_quirks: see `DetokenizerConfig.official_quirks`.
+        on_step: called after each step.
+        held: clean latents [B, C, k, H, W] that the first k frames are to be; None holds none.
+
+    Raises:
+        ValueError: if there is no such solver, or it does not know the spacing.
+    """
+    if held is not None:
+        predict = holding(predict, schedule, held)
     if settings.solver == "ddim":
-        return sample_ddim(predict, schedule, x, settings, generator, official_quirks, on_step=on_step)
-    return sample_with_diffusers(predict, schedule, x, settings, on_step)
+        x = sample_ddim(predict, schedule, x, settings, generator, official_quirks, on_step=on_step)
+    else:
+        x = sample_with_diffusers(predict, schedule, x, settings, on_step)
+    # The solvers come near the held frames, up to their rounding.
+    return x if held is None else torch.cat([held, x[:, :, held.shape[2] :]], dim=2)
 
 
 def _randn_like(x: Tensor, generator: torch.Generator | None) -> Tensor:

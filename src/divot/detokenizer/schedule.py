@@ -70,6 +70,11 @@ class NoiseSchedule:
         signal = self._at(self.sqrt_alphas_cumprod, timesteps_B, x_t)
         return signal * v + self._at(self.sqrt_one_minus_alphas_cumprod, timesteps_B, x_t) * x_t
 
+    def noise_from_clean(self, x_t: Tensor, x0: Tensor, timesteps_B: Tensor) -> Tensor:
+        """The noise that makes x_t of the clean latents; all [B, ...]."""
+        signal = self._at(self.sqrt_alphas_cumprod, timesteps_B, x_t)
+        return (x_t - signal * x0) / self._at(self.sqrt_one_minus_alphas_cumprod, timesteps_B, x_t)
+
     def timesteps(self, num_steps: int, spacing: str, official_quirks: bool = False) -> np.ndarray:
         """Diffusion times of a sampling run, ascending.
 

@@ -22,10 +22,12 @@ class NamedClip:
     Attributes:
         name: unique in its set.
         frames: uint8 [16, S, S, 3], in the model's frame size.
+        scene: what a clip of Sprite World shows.
     """
 
     name: str
     frames: np.ndarray
+    scene: world.Scene | None = None
 
 
 def world_clips(seed: int, count: int, split: str = "test", size_px: int = 64) -> Iterator[NamedClip]:
@@ -37,7 +39,8 @@ def world_clips(seed: int, count: int, split: str = "test", size_px: int = 64) -
     if count < 1:
         raise ValueError(f"count: got {count}, wanted 1 or more")
     for index in range(count):
-        yield NamedClip(f"{split} {seed}/{index}", world.clip(seed, index, split=split, size=size_px).frames)
+        clip = world.clip(seed, index, split=split, size=size_px)
+        yield NamedClip(f"{split} {seed}/{index}", clip.frames, clip.scene)
 
 
 @dataclass

@@ -18,9 +18,19 @@ DEFINITIONS = {
     "gain_over_swapped": "The clip's psnr minus its psnr_swapped.",
     "gain_over_constant_frame": "The clip's psnr minus its psnr_constant_frame.",
     "gain_moving_over_nearest_seen": "The clip's psnr_moving minus its psnr_moving_nearest_seen.",
+    "verifier_all": "Share of reconstructions in which the verifier of Sprite World reads all shapes, colours and "
+    "motions right.",
+    "verifier_shape": "The same of shapes alone.",
+    "verifier_colour": "The same of colours alone.",
+    "verifier_motion": "The same of motions alone.",
+    "verifier_all_swapped": "The same of all three in what the tokens of another clip decode to.",
+    "verifier_all_true": "The same of all three in the clip itself: a ceiling.",
     "seconds_encode": "Seconds a clip from seen frames to tokens, its share of the batch.",
     "seconds_decode": "Seconds a clip from tokens to frames: all steps of the sampler and the autoencoder.",
 }
+
+OF_WORLD = tuple(name for name in DEFINITIONS if name.startswith("verifier"))
+"""Measures that only clips of Sprite World have."""
 
 GAINS = {
     "gain_over_swapped": ("psnr", "psnr_swapped"),
@@ -34,4 +44,4 @@ def unit(name: str) -> str:
     """What the measure is counted in."""
     if name.startswith("seconds"):
         return "s"
-    return "" if name == "ssim" else "dB"
+    return "" if name == "ssim" or name in OF_WORLD else "dB"

@@ -24,13 +24,15 @@ from divot.evaluation.frame_metrics import (
     moving_pixels,
 )
 from divot.evaluation.intervals import NUM_RESAMPLES, bootstrap_interval
-from divot.evaluation.measures import DEFINITIONS, GAINS
+from divot.evaluation.measures import DEFINITIONS, GAINS, OF_WORLD
 from divot.evaluation.protocols import Detokenizer, Model, Tokenizer
 from divot.evaluation.results import Example, ReconstructionResult
 from divot.evaluation.run_info import hardware, now, versions, weights_sha256
 from divot.pipelines.fidelity import MAX_PSNR_DB, psnr, ssim
 from divot.pipelines.load import shared_frame_size
 from divot.video import CLIP_FRAMES, SEEN_FRAMES, Fit, from_uint8, to_uint8
+from divot.world import Scene
+from divot.world.verifier import verify
 
 TASK = "reconstruct"
 """Chooses the de-tokenizer that is measured, unless it is named."""
@@ -199,8 +201,11 @@ def evaluate_reconstruction(
         if index > 0 or len(clips) == 1:
             # The first call sets things up.
             rows[index]["seconds_decode"] = decode_s[index]
+    has_scenes = any(clip.scene is not None for clip in clips)
     measures = {
-        name: bootstrap_interval([row[name] for row in rows if name in row], seed) for name in DEFINITIONS
+        name: bootstrap_interval([row[name] for row in rows if name in row], seed)
+        for name in DEFINITIONS
+        if has_scenes or name not in OF_WORLD
     }
     facts = {
         "task": "reconstruction",
@@ -295,11 +300,26 @@ def _measures_of_set(
         row["psnr_constant_frame"] = psnr(clip.frames, mean_frame)
         if shift:
             row["psnr_swapped"] = psnr(reconstructions[(index + shift) % len(clips)], clip.frames)
+        if clip.scene is not None:
+            swapped = reconstructions[(index + shift) % len(clips)] if shift else None
+            row.update(_verdicts(clip.frames, clip.scene, reconstructions[index], swapped))
         for name, (measure, baseline) in GAINS.items():
             if measure in row and baseline in row:
                 row[name] = row[measure] - row[baseline]
         rows.append(row)
     return rows
+
+
+def _verdicts(
+    original: np.ndarray, scene: Scene, decoded: np.ndarray, swapped: np.ndarray | None
+) -> dict[str, float]:
+    """What the verifier says of a clip of Sprite World."""
+    verdict = verify(decoded, scene)
+    row = {f"verifier_{part}": float(getattr(verdict, part)) for part in ("all", "shape", "colour", "motion")}
+    row["verifier_all_true"] = float(verify(original, scene).all)
+    if swapped is not None:
+        row["verifier_all_swapped"] = float(verify(swapped, scene).all)
+    return row
 
 
 def _measures_of_clip(original: np.ndarray, decoded: np.ndarray) -> dict[str, float]:

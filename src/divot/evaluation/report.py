@@ -46,7 +46,7 @@ def measure_text(name: str, interval: Interval) -> str:
     """Mean and interval in a few characters, such as `24.10 dB [23.80, 24.40]`."""
     if interval.mean is None:
         return "none"
-    digits = 3 if name == "ssim" or name.startswith("seconds") else 2
+    digits = 2 if unit(name) == "dB" else 3
     text = f"{interval.mean:.{digits}f} {unit(name)}".rstrip()
     if interval.low is None:
         return text

@@ -17,6 +17,7 @@ from torch import Tensor
 from divot import world
 from divot.evaluation.intervals import Interval, bootstrap_interval
 from divot.evaluation.run_info import hardware, now, versions
+from divot.evaluation.story_scores import story_scores
 from divot.pipelines.describe import answer
 from divot.pipelines.generate import TASK, TokenSampling, write_tokens
 from divot.text import caption_request
@@ -80,6 +81,7 @@ def evaluate_world(
     has_generation: bool = True,
     sampling: TokenSampling | None = None,
     on_progress: Progress | None = None,
+    num_stories: int = 0,
 ) -> WorldScores:
     """Scores on clips of the test split: combinations of shape, colour and motion that training never showed.
 
@@ -91,6 +93,7 @@ def evaluate_world(
         has_generation: also make clips from the captions.
         sampling: how tokens are drawn; None takes the default.
         on_progress: called with the share of the work that is done.
+        num_stories: stories to have told, see `story_scores`.
 
     Raises:
         ValueError: if a number is out of range.
@@ -122,12 +125,16 @@ def evaluate_world(
             tell(0.35 + 0.1 * (index + 1) / len(CONTROLS))
         scores.controls["best_constant"] = _both(_constant(asked), seed)
     if has_generation:
-        _generate(model, scores, clips, seed, sampling, lambda share: tell(0.5 + 0.5 * share))
+        _generate(model, scores, clips, seed, sampling, lambda share: tell(0.5 + 0.3 * share))
+    if num_stories:
+        of_stories = story_scores(model, seed, num_stories, sampling, lambda share: tell(0.8 + 0.2 * share))
+        scores.measures.update(of_stories)
     tell(1.0)
     scores.run = {
         "clips": count,
         "seed": seed,
         "split": "test",
+        "stories": num_stories,
         "questions": len(correct),
         "sampling": vars(sampling),
         "model": {"source": model.source, "tokenizer_hash": model.folder.tokenizer_hash},

@@ -84,12 +84,17 @@ class TokenSampling:
             raise RecipeError("temperature", "is below 0", "Give 0 or more")
 
 
-def without_places(scores_BV: Tensor, vocab: VideoVocab, may_write_clip: bool) -> Tensor:
-    """Scores in which no place of a clip can be said, and `<vid>`, `<img>` only where a clip may be written."""
+def without_places(
+    scores_BV: Tensor, vocab: VideoVocab, may_write_clip: bool, may_end: bool = True
+) -> Tensor:
+    """Scores in which no place of a clip can be said, `<vid>`, `<img>` only where a clip may be written, and the end
+    only where it may come."""
     scores_BV = scores_BV.clone()
     banned = set(vocab.special)
     if may_write_clip:
         banned -= {vocab.video_start, vocab.image_start}
+    if not may_end:
+        banned.add(vocab.eos)
     scores_BV[:, sorted(banned)] = float("-inf")
     return scores_BV
 
@@ -115,6 +120,27 @@ def official_scores(ids_BK: Tensor, scores_BV: Tensor, run_ids: Many[int]) -> Te
     return scores_BV
 
 
+def draw_tokens(
+    model: DivotLM, states_BNH: Tensor, sampling: TokenSampling, generator: torch.Generator | None = None
+) -> Tensor:
+    """Tokens [B, N, D] from the hidden states of queries.
+
+    Args:
+        model: whose head it is.
+        states_BNH: last hidden states of the queries.
+        sampling: how they are drawn.
+        generator: chance of the draw, on the CPU; None takes torch's own.
+    """
+    head = model.head
+    if sampling.is_mean:
+        drawn = head.mean(states_BNH)
+    elif isinstance(head, GaussianMixtureHead):
+        drawn = head.sample(states_BNH, generator, sampling.temperature, sampling.component_temperature)
+    else:
+        drawn = head.sample(states_BNH, generator)
+    return model.to_tokens(drawn)
+
+
 class Dialogue:
     """Sequences in the cache of a model, to which words and clips are added; all rows go on side by side.
 
@@ -123,6 +149,7 @@ class Dialogue:
         sequences: B of them, to begin with.
         clips: tokens [N, D] of the clips that they read, over all rows in order.
         generator: chance of every draw, on the CPU; None takes torch's own.
+        written: as of `read`.
     """
 
     def __init__(
@@ -131,13 +158,14 @@ class Dialogue:
         sequences: Many[Sequence],
         clips: Many[Tensor] = (),
         generator: torch.Generator | None = None,
+        written: Many[Tensor] = (),
     ) -> None:
         self.model, self.generator = model, generator
         self._cache = DynamicCache(config=model.backbone.config)
         self._present = torch.zeros(len(sequences), 0, dtype=torch.bool, device=model.device)
         self._said: list[list[int]] = [[] for _ in sequences]
         self._last: Tensor | None = None
-        self.read(sequences, clips)
+        self.read(sequences, clips, written)
 
     @property
     def batch_size(self) -> int:
@@ -145,10 +173,16 @@ class Dialogue:
         return len(self._said)
 
     @torch.no_grad()
-    def read(self, sequences: Many[Sequence], clips: Many[Tensor] = ()) -> Tensor:
-        """Add a sequence to each row; gives the last hidden states [B, L, H] of the new positions."""
+    def read(self, sequences: Many[Sequence], clips: Many[Tensor] = (), written: Many[Tensor] = ()) -> Tensor:
+        """Add a sequence to each row; gives the last hidden states [B, L, H] of the new positions.
+
+        Args:
+            sequences: B of them.
+            clips: tokens [N, D] of the clips that they read, over all rows in order.
+            written: tokens of the clips that were written in them before; needed for autoregressive queries alone.
+        """
         shape = (self.model.config.num_tokens, self.model.config.token_width)
-        batch = collate(sequences, clips, (), self.model.vocab.pad, shape, pads_left=True).to(
+        batch = collate(sequences, clips, written, self.model.vocab.pad, shape, pads_left=True).to(
             self.model.device
         )
         for said, sequence in zip(self._said, sequences, strict=True):
@@ -174,13 +208,14 @@ class Dialogue:
 
     @torch.no_grad()
     def write_text(
-        self, sampling: TextSampling = TextSampling(), may_write_clip: bool = False
+        self, sampling: TextSampling = TextSampling(), may_write_clip: bool = False, may_end: bool = True
     ) -> Iterator[list[int | None]]:
         """Say word pieces until every row has ended, or wants a clip.
 
         Args:
             sampling: how they are chosen.
             may_write_clip: let `<vid>` and `<img>` be said; a row stops there, and `write_clip` goes on.
+            may_end: let the end be said; without it a row goes on to a clip, or to its longest.
 
         Yields:
             Of each row the id, None for a row that has stopped. End tokens are yielded too; the last id of a row is
@@ -190,7 +225,7 @@ class Dialogue:
         stops = {vocab.eos, vocab.video_start, vocab.image_start}
         is_open = [True] * self.batch_size
         for step in range(sampling.max_new_tokens):
-            scores = without_places(self.next_scores(), vocab, may_write_clip)
+            scores = without_places(self.next_scores(), vocab, may_write_clip, may_end)
             ids = self._choose(scores, sampling, chain)
             yield [id_ if open_ else None for id_, open_ in zip(ids, is_open, strict=True)]
             goes_on = [open_ and id_ not in stops for id_, open_ in zip(ids, is_open, strict=True)]
@@ -240,7 +275,7 @@ class Dialogue:
         whole.add(after.ids)
         hidden = self.read([whole] * self.batch_size)
         states = hidden[:, len(before) : len(before) + self.model.config.num_tokens]
-        return self.model.to_tokens(self._draw(states, sampling))
+        return draw_tokens(self.model, states, sampling, self.generator)
 
     def _write_token_by_token(self, sampling: TokenSampling) -> Tensor:
         place = torch.tensor([self.model.builder().places[0]] * self.batch_size, device=self.model.device)
@@ -250,16 +285,6 @@ class Dialogue:
         tokens: list[Tensor] = []
         for _ in range(self.model.config.num_tokens):
             hidden = self._feed(embeddings, present, blocks)
-            tokens.append(self.model.to_tokens(self._draw(hidden, sampling)))
+            tokens.append(draw_tokens(self.model, hidden, sampling, self.generator))
             embeddings = self.model.embed_tokens(tokens[-1]).to(embeddings.dtype)
         return torch.cat(tokens, dim=1)
-
-    def _draw(self, states_BNH: Tensor, sampling: TokenSampling) -> Tensor:
-        head = self.model.head
-        if sampling.is_mean:
-            return head.mean(states_BNH)
-        if isinstance(head, GaussianMixtureHead):
-            return head.sample(
-                states_BNH, self.generator, sampling.temperature, sampling.component_temperature
-            )
-        return head.sample(states_BNH, self.generator)

@@ -259,6 +259,16 @@ class DivotLM(nn.Module):
         """Hidden states [W, N, H] of the written clips' places."""
         return hidden_BLH[batch.writes].unflatten(0, (-1, self.config.num_tokens))
 
+    def take_new_head(self, config: HeadConfig) -> None:
+        """Put a head of new weights in the place of the one that is there.
+
+        Raises:
+            RecipeError: if there is none of that name.
+        """
+        self.config = dataclasses.replace(self.config, head=config)
+        hidden_width = self.backbone.config.get_text_config().hidden_size
+        self.head = build_head(config, hidden_width, self.config.token_width).to(self.device)
+
     def add_lora(self, config: LoRAConfig) -> None:
         """Freeze the backbone but for a LoRA, its norms and the rows of the special tokens."""
         self._adapted = [add_lora(self.backbone, config, self.vocab.special)]

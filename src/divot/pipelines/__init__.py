@@ -3,14 +3,20 @@
 load.py          words to device and type; options that contradict each other are refused here
 clips.py         a video file or frames -> clips, as the models take them
 divot.py         Divot: encode, decode, reconstruct with one model
-fidelity.py      PSNR and SSIM of a reconstruction
+fidelity.py      PSNR and SSIM of a reconstruction, the jump at the seams of a film
+film.py          tokens of clips that follow each other -> one film
 reconstruct.py   a reconstruction to files: video, side by side, contact sheet
 encode.py        many videos -> a token store
 decode.py        a token store or file -> a video
 sidecar.py       the record beside each output: settings, seed, versions, model
 info.py          what is installed
-page.py          the demo's page, in one html file
-demo.py          the whole of it on a filmed clip and on Sprite World
+describe.py      a video and words -> words: questions, captions, conversations
+generate.py      words -> clips
+story.py         words -> a story in words and clips
+story_files.py   a story as a folder, and back
+story_data.py    films -> stories to learn from
+page.py          the pages of the demo and of a story, in one html file each
+demo.py          the whole of it on a filmed clip and on Sprite World; demo_language.py has its words
 """
 
 from __future__ import annotations

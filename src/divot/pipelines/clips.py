@@ -32,13 +32,14 @@ from divot.video import (
 Source = str | Path | np.ndarray
 """A video file, or frames uint8 [T, H, W, 3] at 8 a second."""
 Sampling = Literal["consecutive", "spread", "official-comprehension", "official-reconstruction"]
-"""Which clips of a video are read: one after another; at most 20 of these, evenly spread; or as the official evaluation
-does (of understanding: up to 20 spread over the video; of reconstruction: the first)."""
+"""Which clips of a video are read: one after another; at most so many of these, evenly spread; or as the official
+evaluation does (of understanding: up to 20 spread over the video; of reconstruction: the first)."""
 MAX_SPREAD_CLIPS = 20
+"""Most clips that `spread` reads unless told otherwise; as in the paper."""
 
 
-def count_clips(source: Source, sampling: Sampling = "consecutive") -> int:
-    """Number of clips in a video.
+def count_clips(source: Source, sampling: Sampling = "consecutive", max_clips: int = MAX_SPREAD_CLIPS) -> int:
+    """Number of clips in a video; `max_clips` is of the sampling `spread`.
 
     Raises:
         RecipeError: if there is no such sampling.
@@ -52,7 +53,7 @@ def count_clips(source: Source, sampling: Sampling = "consecutive") -> int:
     if sampling == "consecutive":
         return sum(1 for _ in consecutive_clips(duration_s))
     if sampling == "spread":
-        return len(spread_clips(duration_s, MAX_SPREAD_CLIPS))
+        return len(spread_clips(duration_s, max_clips))
     return len(_official_places(num_frames, rate_fps, sampling))
 
 
@@ -89,8 +90,11 @@ def seen_clips(
     fit: Fit = "crop",
     skip: int = 0,
     sampling: Sampling = "consecutive",
+    max_clips: int = MAX_SPREAD_CLIPS,
 ) -> Iterator[tuple[Clip, torch.Tensor]]:
     """The clips of a video, of each the frames that the tokenizer sees; arguments and errors as `whole_clips`.
+
+    `max_clips` is of the sampling `spread`.
 
     Yields:
         The clip's place, and float32 [5, 3, S, S] in [-1, 1].
@@ -102,7 +106,7 @@ def seen_clips(
         for clip, frames in whole_clips(source, size_px, fit, skip):
             yield clip, frames[list(SEEN_FRAMES)]
     elif sampling == "spread":
-        yield from _spread(source, size_px, fit, skip)
+        yield from _spread(source, size_px, fit, skip, max_clips)
     elif isinstance(source, np.ndarray):
         for clip, indices in _official_places(len(source), CLIP_RATE_FPS, sampling)[skip:]:
             yield clip, square_frames(source[list(indices)], size_px, fit)
@@ -113,18 +117,20 @@ def seen_clips(
                 yield clip, from_uint8(reader.frames_at(indices, square))
 
 
-def _spread(source: Source, size_px: int, fit: Fit, skip: int) -> Iterator[tuple[Clip, torch.Tensor]]:
-    """At most `MAX_SPREAD_CLIPS` clips of the video with the frames that the tokenizer sees of each."""
+def _spread(
+    source: Source, size_px: int, fit: Fit, skip: int, max_clips: int
+) -> Iterator[tuple[Clip, torch.Tensor]]:
+    """At most so many clips of the video with the frames that the tokenizer sees of each."""
     seen = list(SEEN_FRAMES)
     if isinstance(source, np.ndarray):
-        places = spread_clips(len(source) / CLIP_RATE_FPS, MAX_SPREAD_CLIPS)
+        places = spread_clips(len(source) / CLIP_RATE_FPS, max_clips)
         for number, clip in enumerate(places[skip:], start=skip):
             moments = np.minimum(clip.index * CLIP_FRAMES + np.array(seen), len(source) - 1)
             yield replace(clip, index=number), square_frames(source[moments], size_px, fit)
         return
     square = SquareFit(size_px, fit)
     with VideoReader(source) as reader:
-        places = spread_clips(reader.duration_s, MAX_SPREAD_CLIPS)
+        places = spread_clips(reader.duration_s, max_clips)
         for number, clip in enumerate(places[skip:], start=skip):
             times_s = [clip.times_s[frame] for frame in seen]
             yield replace(clip, index=number), from_uint8(reader.frames_at_times(times_s, square))

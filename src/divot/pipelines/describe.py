@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from divot.config.errors import RecipeError
 from divot.lm.generate import Dialogue, TextSampling
 from divot.lm.model import DivotLM
+from divot.pipelines.clips import MAX_SPREAD_CLIPS, count_clips
 from divot.text import Turn, conversation, plain_answer
 from divot.text.sequence import Segment
 
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from divot.pipelines.divot import Divot
     from divot.video import Fit
 
-MAX_CLIPS = 20
-"""Most clips of a video that are read, evenly spread over it; as in the paper."""
 GREEDY = TextSampling()
 OnText = Callable[[str], None]
 """Called with each piece of text as it is said."""
@@ -64,6 +64,16 @@ def answer(
     return [plain_answer(lm.tokenizer.decode(ids)) for ids in said]
 
 
+def clips_that_fit(lm: DivotLM, request: str, max_new_tokens: int) -> int | None:
+    """How many clips the context of the backbone holds beside a request and its answer; None: it has no limit."""
+    context = getattr(lm.backbone.config.get_text_config(), "max_position_embeddings", None)
+    if context is None:
+        return None
+    clip_length = lm.config.num_tokens + 2
+    words = len(lm.builder().build(turns_to_segments(lm, [Turn(request, clips=1)]))) - clip_length
+    return max(0, (context - words - max_new_tokens) // clip_length)
+
+
 class Chat:
     """A conversation about one video; what was said stays in the model's cache.
 
@@ -73,9 +83,11 @@ class Chat:
         fit: how frames are made square.
         sampling: how words are chosen.
         seed: same seed and same requests, same answers.
+        max_clips: clips of two seconds that are read of the video at most, evenly spread over it.
 
     Raises:
         CheckpointError: if the model has no language model.
+        RecipeError: if the video has more clips than fit in the context of the language model.
         VideoReadError: if the file cannot be read.
     """
 
@@ -86,10 +98,17 @@ class Chat:
         fit: Fit = "crop",
         sampling: TextSampling = GREEDY,
         seed: int = 0,
+        max_clips: int = MAX_SPREAD_CLIPS,
     ) -> None:
         self.lm = divot.language_model("chat")
         self.sampling = sampling
-        self.clips = [] if source is None else list(divot.encode(source, fit, sampling="spread"))
+        self.clips: list[Tensor] = []
+        if source is not None:
+            fitting = clips_that_fit(self.lm, "", sampling.max_new_tokens)
+            if fitting is not None and max_clips > fitting:
+                # Before the video is read.
+                self._refuse_more_than(fitting, count_clips(source, "spread", max_clips))
+            self.clips = list(divot.encode(source, fit, sampling="spread", max_clips=max_clips))
         self.turns: list[Turn] = []
         self._generator = torch.Generator().manual_seed(seed)
         self._builder = self.lm.builder()
@@ -99,8 +118,15 @@ class Chat:
         """Ids of each answer."""
 
     def say(self, request: str, on_text: OnText | None = None) -> str:
-        """The answer to a request."""
+        """The answer to a request.
+
+        Raises:
+            RecipeError: if the first request leaves too little of the language model's context for the clips.
+        """
         is_first = self._dialogue is None
+        fitting = clips_that_fit(self.lm, request, self.sampling.max_new_tokens)
+        if is_first and fitting is not None:
+            self._refuse_more_than(fitting, len(self.clips))
         self.turns.append(Turn(request, clips=len(self.clips) if is_first else 0))
         segments = turns_to_segments(self.lm, self.turns)
         if self._dialogue is None:
@@ -115,6 +141,16 @@ class Chat:
         text = self._listen(self._dialogue, on_text)
         self.turns[-1] = Turn(request, text, self.turns[-1].clips)
         return text
+
+    def _refuse_more_than(self, fitting: int, num_clips: int) -> None:
+        if num_clips > fitting:
+            answer_length = self.sampling.max_new_tokens
+            raise RecipeError(
+                "max_clips",
+                f"{num_clips} clips are too many for the context of the language model: beside the request and an "
+                f"answer of {answer_length} word pieces {fitting} fit",
+                f"Give --max-clips {fitting} or fewer" if fitting else "Give a smaller --max-tokens",
+            )
 
     def _listen(self, dialogue: Dialogue, on_text: OnText | None) -> str:
         ids: list[int] = []

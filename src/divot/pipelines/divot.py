@@ -20,7 +20,15 @@ from torch import Tensor
 
 from divot.config.models import DetokenizerConfig, SamplerConfig, TokenizerConfig
 from divot.detokenizer import VideoDetokenizer
-from divot.pipelines.clips import Sampling, Source, count_clips, seen_clips, true_frames, whole_clips
+from divot.pipelines.clips import (
+    MAX_SPREAD_CLIPS,
+    Sampling,
+    Source,
+    count_clips,
+    seen_clips,
+    true_frames,
+    whole_clips,
+)
 from divot.pipelines.fidelity import psnr, ssim
 from divot.pipelines.load import resolve_device, resolve_dtype, resolve_sampler, shared_frame_size
 from divot.text import caption_request
@@ -32,6 +40,7 @@ if TYPE_CHECKING:
     from divot.lm.generate import TextSampling, TokenSampling
     from divot.lm.model import DivotLM
     from divot.pipelines.describe import Chat
+    from divot.pipelines.film import Seam
     from divot.pipelines.generate import GeneratedClip
 
 Progress = Callable[[float, int], None]
@@ -136,13 +145,13 @@ class Divot:
             self._language_models[name] = self.folder.language_model(name, self.dtype).to(self.device)
         return self._language_models[name]
 
-    def ask(self, source: Source, question: str, fit: Fit = "crop") -> str:
+    def ask(self, source: Source, question: str, fit: Fit = "crop", max_clips: int = MAX_SPREAD_CLIPS) -> str:
         """The answer to a question about a video or a picture; for turns and sampling see `chat`."""
-        return self.chat(source, fit).say(question)
+        return self.chat(source, fit, max_clips=max_clips).say(question)
 
-    def caption(self, source: Source, fit: Fit = "crop") -> str:
+    def caption(self, source: Source, fit: Fit = "crop", max_clips: int = MAX_SPREAD_CLIPS) -> str:
         """What the video or picture shows, in words."""
-        return self.chat(source, fit).say(caption_request())
+        return self.chat(source, fit, max_clips=max_clips).say(caption_request())
 
     def chat(
         self,
@@ -150,12 +159,14 @@ class Divot:
         fit: Fit = "crop",
         sampling: TextSampling | None = None,
         seed: int = 0,
+        max_clips: int = MAX_SPREAD_CLIPS,
     ) -> Chat:
         """A conversation about one video; arguments and errors as `divot.pipelines.describe.Chat`."""
         from divot.lm.generate import TextSampling
         from divot.pipelines.describe import Chat
 
-        return Chat(self, source, fit, TextSampling() if sampling is None else sampling, seed)
+        how = TextSampling() if sampling is None else sampling
+        return Chat(self, source, fit, how, seed, max_clips)
 
     def generate(
         self,
@@ -166,6 +177,8 @@ class Divot:
         steps: int | None = None,
         guidance: float | None = None,
         is_image: bool = False,
+        clips: int = 1,
+        seam: Seam = "cut",
         on_progress: Progress | None = None,
     ) -> list[GeneratedClip]:
         """Clips that show what the text says; arguments and errors as `divot.pipelines.generate.generate`."""
@@ -173,7 +186,7 @@ class Divot:
         from divot.pipelines.generate import generate
 
         how = TokenSampling() if sampling is None else sampling
-        return generate(self, text, count, seed, how, steps, guidance, is_image, on_progress)
+        return generate(self, text, count, seed, how, steps, guidance, is_image, clips, seam, on_progress)
 
     @property
     def source(self) -> str:
@@ -216,6 +229,7 @@ class Divot:
         skip: int = 0,
         batch_size: int = 1,
         sampling: Sampling = "consecutive",
+        max_clips: int = MAX_SPREAD_CLIPS,
     ) -> Iterator[tuple[Clip, Tensor]]:
         """Tokens of a video of any length, clip by clip, in constant memory.
 
@@ -225,6 +239,7 @@ class Divot:
             skip: clips to leave out at the start.
             batch_size: clips that go through the tokenizer at once.
             sampling: which clips are read, see `divot.pipelines.clips.Sampling`.
+            max_clips: most clips of the sampling `spread`.
 
         Yields:
             The clip's place in the video, and its tokens [N, D] on the CPU.
@@ -236,7 +251,8 @@ class Divot:
         waiting: list[tuple[Clip, Tensor]] = []
         # Batches are the same wherever reading began, and so are the numbers, to the last bit.
         first = skip - skip % batch_size
-        for clip, frames in seen_clips(source, self.tokenizer_config.frame_size, fit, first, sampling):
+        size_px = self.tokenizer_config.frame_size
+        for clip, frames in seen_clips(source, size_px, fit, first, sampling, max_clips):
             waiting.append((clip, frames))
             if (clip.index + 1) % batch_size == 0:
                 yield from self._tokens_of(waiting, skip)
@@ -255,9 +271,10 @@ class Divot:
         fit: Fit = "crop",
         batch_size: int = 1,
         sampling: Sampling = "consecutive",
+        max_clips: int = MAX_SPREAD_CLIPS,
     ) -> Tensor:
         """A video to tokens [K, N, D], a row for every clip of two seconds; see `iterate_tokens`."""
-        rows = self.iterate_tokens(source, fit, batch_size=batch_size, sampling=sampling)
+        rows = self.iterate_tokens(source, fit, batch_size=batch_size, sampling=sampling, max_clips=max_clips)
         return torch.stack([tokens for _, tokens in rows])
 
     def decode(

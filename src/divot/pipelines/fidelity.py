@@ -1,8 +1,11 @@
-"""How near a reconstruction is to its original: PSNR and SSIM, for `divot reconstruct` and the evaluations alike."""
+"""How near a reconstruction is to its original: PSNR and SSIM, for `divot reconstruct` and the evaluations alike; and
+how much a film jumps where its clips meet."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -69,6 +72,34 @@ def ssim(frames: np.ndarray, reference: np.ndarray) -> float:
         assert isinstance(similarity, torch.Tensor)
         total += len(frames[part]) * float(similarity)
     return total / len(frames)
+
+
+def seam_jump(frames: np.ndarray, seams: Sequence[int]) -> float | None:
+    """How much more a film changes at its seams than elsewhere; 1 means no jump.
+
+    The mean absolute difference between the two frames at a seam over that between neighbours inside a clip.
+
+    Args:
+        frames: uint8 [T, H, W, 3].
+        seams: number of the first frame after each seam.
+
+    Returns:
+        The ratio of both; None where nothing changes inside the clips.
+
+    Raises:
+        ValueError: if there is no seam, one is outside the film, or all neighbours are at one.
+    """
+    if not seams or min(seams) < 1 or max(seams) >= len(frames):
+        raise ValueError(f"seams: got {list(seams)}, wanted one or more of 1 to {len(frames) - 1}")
+    changes = np.array(
+        [np.mean(np.abs(after.astype(np.int16) - before)) for before, after in pairwise(frames)]
+    )
+    is_seam = np.zeros(len(changes), bool)
+    is_seam[np.array(seams) - 1] = True
+    if is_seam.all():
+        raise ValueError(f"seams: got {list(seams)}, wanted neighbours that are not at one")
+    inside = float(changes[~is_seam].mean())
+    return float(changes[is_seam].mean()) / inside if inside > 0 else None
 
 
 def _planes(frames: np.ndarray) -> torch.Tensor:

@@ -1,6 +1,6 @@
-"""Words to a clip: the language model writes tokens, the de-tokenizer makes frames of them.
+"""Words to clips and films: the language model writes tokens, the de-tokenizer makes frames of them.
 
-Letters: N tokens a clip, D width of a token, S side of a frame in pixels.
+Letters: K clips of a film, N tokens a clip, D width of a token, S side of a frame in pixels.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from divot.config.errors import RecipeError
 from divot.config.files import written_whole
 from divot.lm.generate import Dialogue, TokenSampling
 from divot.lm.model import DivotLM
 from divot.pipelines.describe import turns_to_segments
+from divot.pipelines.film import Joints, Seam, decode_film
 from divot.pipelines.load import resolve_sampler
 from divot.pipelines.reconstruct import shown_scale
 from divot.pipelines.sidecar import describe_detokenizer, write_sidecar
-from divot.text import Turn, video_request
+from divot.text import Turn, continuation_request, video_request
 from divot.video import CLIP_RATE_FPS, contact_sheet, write_video
 from divot.video.writer import enlarged
 
@@ -41,14 +43,15 @@ _MAX_NAME = 60
 
 @dataclass(frozen=True)
 class GeneratedClip:
-    """A clip, or a picture, made from words.
+    """A clip, a film of several clips, or a picture, made from words.
 
     Attributes:
-        frames: uint8 [16, S, S, 3] at 8 a second; of a picture [1, S, S, 3].
-        tokens: [N, D], what the language model wrote.
+        frames: uint8 [16, S, S, 3] at 8 a second; of a picture [1, S, S, 3], of a film [T, S, S, 3].
+        tokens: [N, D], what the language model wrote; of a film [K, N, D].
         prompt: the words.
-        seed: of this clip alone.
+        seed: of this clip alone; clip k of a film starts from the noise of seed + k.
         seconds: how long it took.
+        joints: how the clips of a film were joined; None for a single clip.
     """
 
     frames: np.ndarray
@@ -56,6 +59,7 @@ class GeneratedClip:
     prompt: str
     seed: int
     seconds: float
+    joints: Joints | None = None
 
 
 def write_tokens(
@@ -70,9 +74,30 @@ def write_tokens(
         sampling: how tokens are drawn.
         is_image: ask for a picture.
     """
-    prompt = turns_to_segments(lm, [Turn(video_request(text, is_image=is_image), is_image=is_image)])
-    dialogue = Dialogue(lm, [lm.builder().build(prompt)], generator=torch.Generator().manual_seed(seed))
-    return dialogue.write_clip(sampling, is_image)[0].cpu()
+    turn = Turn(video_request(text, is_image=is_image), is_image=is_image)
+    return _written(lm, turn, [], torch.Generator().manual_seed(seed), sampling)
+
+
+def write_film_tokens(
+    lm: DivotLM, text: str, clips: int, seed: int, sampling: TokenSampling = DEFAULT_SAMPLING
+) -> Tensor:
+    """Tokens [K, N, D] of clips that follow each other, each written after reading the one before it.
+
+    The first is that of `write_tokens`; one chance runs through all of them.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    tokens = [_written(lm, Turn(video_request(text)), [], generator, sampling)]
+    for _ in range(1, clips):
+        turn = Turn(continuation_request(text), clips=1)
+        tokens.append(_written(lm, turn, tokens[-1:], generator, sampling))
+    return torch.stack(tokens)
+
+
+def _written(
+    lm: DivotLM, turn: Turn, read: list[Tensor], generator: torch.Generator, sampling: TokenSampling
+) -> Tensor:
+    prompt = lm.builder().build(turns_to_segments(lm, [turn]))
+    return Dialogue(lm, [prompt], read, generator).write_clip(sampling, turn.is_image)[0].cpu()
 
 
 def generate(
@@ -84,9 +109,11 @@ def generate(
     steps: int | None = None,
     guidance: float | None = None,
     is_image: bool = False,
+    clips: int = 1,
+    seam: Seam = "cut",
     on_progress: Progress | None = None,
 ) -> list[GeneratedClip]:
-    """Clips, or pictures, that show what the text says.
+    """Clips, films or pictures that show what the text says.
 
     Args:
         divot: the model.
@@ -97,21 +124,31 @@ def generate(
         steps: de-noising steps; None keeps the model's.
         guidance: scale of classifier-free guidance; None keeps the model's.
         is_image: make pictures.
-        on_progress: called after each clip.
+        clips: clips of two seconds in each film; 1 makes single clips.
+        seam: how the clips of a film are joined, see `divot.pipelines.film.Seam`.
+        on_progress: called after each clip, film or picture.
 
     Raises:
         CheckpointError: if the model has no language model or no de-tokenizer.
         RecipeError: if a setting is out of range.
     """
+    if clips < 1:
+        raise RecipeError("clips", f"is {clips}", "Give 1 or more")
+    if is_image and clips > 1:
+        raise RecipeError("clips", f"is {clips}, but a picture has no clips", "Leave out --clips or --image")
     lm = divot.language_model(TASK)
     made = []
     for index in range(count):
-        begin = time.perf_counter()
-        tokens = write_tokens(lm, text, seed + index, sampling, is_image)
-        frames = divot.decode(tokens, seed=seed + index, steps=steps, guidance=guidance, task=TASK)
+        begin, own, joints = time.perf_counter(), seed + index, None
+        if clips > 1:
+            tokens = write_film_tokens(lm, text, clips, own, sampling)
+            frames, joints = decode_film(divot.detokenizer(TASK), tokens, own, steps, guidance, seam)
+        else:
+            tokens = write_tokens(lm, text, own, sampling, is_image)
+            frames = divot.decode(tokens, seed=own, steps=steps, guidance=guidance, task=TASK)
         # All frames of a still clip are the same picture; the middle one is the safest.
         frames = frames[len(frames) // 2][None] if is_image else frames
-        made.append(GeneratedClip(frames, tokens, text, seed + index, time.perf_counter() - begin))
+        made.append(GeneratedClip(frames, tokens, text, own, time.perf_counter() - begin, joints))
         if on_progress is not None:
             on_progress((index + 1) / count, index + 1)
     return made
@@ -125,7 +162,7 @@ def write_generated(
     steps: int | None = None,
     guidance: float | None = None,
 ) -> list[dict[str, Any]]:
-    """Write each clip (or picture) with its record, and one sheet of all.
+    """Write each clip (film, picture) with its record, and one sheet of all.
 
     Args:
         made: of one prompt.
@@ -166,6 +203,7 @@ def write_generated(
                     "sampling": dataclasses.asdict(sampling),
                 },
                 detokenizer=describe_detokenizer(divot, detokenizer, TASK, settings),
+                **({} if clip.joints is None else {"film": clip.joints.record(len(clip.frames), clip.seed)}),
                 seconds=round(clip.seconds, 2),
             )
         )

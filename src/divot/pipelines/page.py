@@ -1,4 +1,4 @@
-"""The demo's page: one html file with its pictures inside, so that it can be moved and sent."""
+"""Pages of the demo and of a story: one html file with its pictures inside, so that it can be moved and sent."""
 
 from __future__ import annotations
 
@@ -109,6 +109,31 @@ def write_page(
             *(_section(section) for section in sections),
             *([_made(made)] if made else []),
             "</main></body></html>",
+            "",
+        ]
+    )
+    with written_whole(path) as beside:
+        beside.write_text(page, encoding="utf-8")
+
+
+def write_story_page(path: str | Path, title: str, parts: Sequence[tuple[str, Path]], note: str) -> None:
+    """Write the page of a story.
+
+    Args:
+        path: where to.
+        title: what was asked for.
+        parts: sentences, each with its moving picture (webp).
+        note: a line about how it was made.
+    """
+    told = "".join(_figure(moving, sentence, caption=sentence) for sentence, moving in parts)
+    page = "\n".join(
+        [
+            "<!doctype html>",
+            '<html lang="en"><head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><main>",
+            f'<h1>{escape(title)}</h1><p class="note">{escape(note)}</p>',
+            f'<section><div class="made">{told}</div></section></main></body></html>',
             "",
         ]
     )

@@ -8,11 +8,21 @@ Files, in the order of the flow:
 """
 
 from divot.text.sequence import End, ReadClips, Segment, Sequence, SequenceBuilder, Words, WriteClip
-from divot.text.templates import Turn, caption_request, conversation, plain_answer, video_request
+from divot.text.templates import (
+    STORY_FROM_CLIP,
+    Turn,
+    caption_request,
+    continuation_request,
+    conversation,
+    plain_answer,
+    story_segments,
+    video_request,
+)
 from divot.text.vocab import SPECIAL_TOKENS, VideoVocab, add_video_tokens
 
 __all__ = [
     "SPECIAL_TOKENS",
+    "STORY_FROM_CLIP",
     "End",
     "ReadClips",
     "Segment",
@@ -24,7 +34,9 @@ __all__ = [
     "WriteClip",
     "add_video_tokens",
     "caption_request",
+    "continuation_request",
     "conversation",
     "plain_answer",
+    "story_segments",
     "video_request",
 ]

@@ -58,19 +58,29 @@ IMAGE_CAPTION_REQUESTS: tuple[str, ...] = (
 )
 
 
+CONTINUATION_REQUESTS: tuple[str, ...] = (
+    "Go on with this clip: {caption}",
+    "What comes next? {caption}",
+    "Make the clip that follows. {caption}",
+    "After this clip, show the following: {caption}",
+)
+STORY_FROM_CLIP = "Let the story begin with this clip. {instruction}"
+
+
 @dataclass(frozen=True)
 class Turn:
     """One request and its answer.
 
     Attributes:
         request: words of the user.
-        answer: what the model says; None where it is still to come (the last turn of a prompt).
+        answer: what the model says, or shows; of a story its sentences, each with a clip that shows it; None where it
+            is still to come (the last turn of a prompt).
         clips: clips that the user shows before the words.
         is_image: what is shown or wanted is an image.
     """
 
     request: str
-    answer: str | WriteClip | None = None
+    answer: str | WriteClip | tuple[str, ...] | None = None
     clips: int = 0
     is_image: bool = False
 
@@ -106,8 +116,16 @@ def _ours(turns: Many[Turn]) -> list[Segment]:
 def _answer(turn: Turn) -> list[Segment]:
     if turn.answer is None:
         return []
-    said = turn.answer if isinstance(turn.answer, WriteClip) else Words(turn.answer, is_learned=True)
-    return [said, End()]
+    if isinstance(turn.answer, WriteClip):
+        return [turn.answer, End()]
+    if isinstance(turn.answer, str):
+        return [Words(turn.answer, is_learned=True), End()]
+    return [*(part for sentence in turn.answer for part in story_segments(sentence)), End()]
+
+
+def story_segments(sentence: str) -> list[Segment]:
+    """A sentence of a story and the clip that shows it: written, then read back, so that what follows knows it."""
+    return [Words(sentence, is_learned=True), WriteClip(), ReadClips()]
 
 
 def _with_chat_template(turns: Many[Turn], tokenizer: PreTrainedTokenizerBase) -> list[Segment]:
@@ -121,7 +139,7 @@ def _with_chat_template(turns: Many[Turn], tokenizer: PreTrainedTokenizerBase) -
         told = prompt
         if turn.answer is None:
             break
-        said = _MARK if isinstance(turn.answer, WriteClip) else turn.answer
+        said = turn.answer if isinstance(turn.answer, str) else _MARK
         messages.append({"role": "assistant", "content": said})
         segments += _answer(turn)
         told = f"{prompt}{said}{tokenizer.eos_token}"
@@ -148,6 +166,13 @@ def video_request(caption: str, rng: random.Random | None = None, is_image: bool
     """A request for a clip (or an image) that shows what the caption says; rng chooses the wording, None the first."""
     wordings = IMAGE_REQUESTS if is_image else VIDEO_REQUESTS
     return (wordings[0] if rng is None else rng.choice(wordings)).format(caption=caption)
+
+
+def continuation_request(caption: str, rng: random.Random | None = None) -> str:
+    """A request for the clip that follows one that is shown; rng chooses the wording, None the first."""
+    return (CONTINUATION_REQUESTS[0] if rng is None else rng.choice(CONTINUATION_REQUESTS)).format(
+        caption=caption
+    )
 
 
 def caption_request(rng: random.Random | None = None, is_image: bool = False) -> str:

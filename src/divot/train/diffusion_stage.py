@@ -44,7 +44,7 @@ class DiffusionModule(nn.Module):
         super().__init__()
         self.tokenizer, self.detokenizer = tokenizer, detokenizer
         self.trains_tokenizer = config.stage == "tokenizer"
-        self.last_share, self.drop = config.last_timestep_share, config.condition_drop
+        self.config = config
         detokenizer.vae.requires_grad_(False)
         tokenizer.requires_grad_(self.trains_tokenizer)
         tokenizer.vit.freeze_unused()
@@ -69,23 +69,42 @@ class DiffusionModule(nn.Module):
 
     def forward(self, clips_BFCHW: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Mean v-prediction error of the clips, and that of the clips at the last time alone."""
-        detokenizer = self.detokenizer
-        # float32 also under autocast: half precision would round the schedule's factors.
-        latents = detokenizer.encode_frames(clips_BFCHW).float()
         with torch.set_grad_enabled(self.trains_tokenizer and torch.is_grad_enabled()):
             tokens = self.tokenizer(clips_BFCHW[:, list(SEEN_FRAMES)])
-        batch, total = latents.shape[0], detokenizer.config.schedule.num_timesteps
-        times = draw_timesteps(batch, total, self.last_share, generator).to(latents.device)
-        noise = torch.randn(latents.shape, generator=generator).to(latents)
-        if self.drop > 0:
-            is_dropped = (torch.rand(batch, generator=generator) < self.drop).to(latents.device)
-            tokens = torch.where(is_dropped[:, None, None], detokenizer.null_tokens.to(tokens), tokens)
-        losses = velocity_loss(
-            lambda x, t: detokenizer.predict(x, t, tokens), detokenizer.schedule, latents, noise, times
-        )
-        is_last = times == total - 1
-        last = float(losses.detach()[is_last].mean()) if bool(is_last.any()) else float("nan")
-        return losses.mean(), {"loss_last_time": last}
+        return denoising_loss(self.detokenizer, clips_BFCHW, tokens, self.config, generator)
+
+
+def denoising_loss(
+    detokenizer: VideoDetokenizer,
+    clips_BFCHW: Tensor,
+    tokens_BND: Tensor,
+    config: TrainConfig,
+    generator: torch.Generator,
+) -> tuple[Tensor, dict[str, float]]:
+    """Mean v-prediction error of clips under tokens, and that of the clips at the last time alone.
+
+    Args:
+        detokenizer: what de-noises.
+        clips_BFCHW: [B, F, 3, S, S] in [-1, 1].
+        tokens_BND: what it is told of them; those of `condition_drop` of the clips give way to the null tokens.
+        config: of the run.
+        generator: chance of times, noise and drop.
+    """
+    # float32 also under autocast: half precision would round the schedule's factors.
+    latents = detokenizer.encode_frames(clips_BFCHW).float()
+    batch, total = latents.shape[0], detokenizer.config.schedule.num_timesteps
+    times = draw_timesteps(batch, total, config.last_timestep_share, generator).to(latents.device)
+    noise = torch.randn(latents.shape, generator=generator).to(latents)
+    if config.condition_drop > 0:
+        is_dropped = (torch.rand(batch, generator=generator) < config.condition_drop).to(latents.device)
+        null = detokenizer.null_tokens.to(tokens_BND)
+        tokens_BND = torch.where(is_dropped[:, None, None], null, tokens_BND)
+    losses = velocity_loss(
+        lambda x, t: detokenizer.predict(x, t, tokens_BND), detokenizer.schedule, latents, noise, times
+    )
+    is_last = times == total - 1
+    last = float(losses.detach()[is_last].mean()) if bool(is_last.any()) else float("nan")
+    return losses.mean(), {"loss_last_time": last}
 
 
 class DiffusionStage:

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import combinations_with_replacement, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ from divot.weights.store import (
 # Texts that a new tokenizer's pieces, and clips that the tokens' mean and deviation are taken from.
 NUM_CORPUS_CLIPS, NUM_STATISTICS_CLIPS = 1500, 256
 NUM_SHOWN = 4
+# Questions, captions and stories differ in length by these many kinds.
+MAX_GROUPS = 3
 # The corpus is about words alone: the smallest frames will do.
 CORPUS_SIZE_PX = 16
 
@@ -83,18 +86,29 @@ class TrainingBatch:
 def to_training_batch(
     pad_id: int, token_shape: tuple[int, int], samples: list[LanguageSample]
 ) -> TrainingBatch:
-    """Join the clips, and pad the sequences, long and short ones apart: most padding of a mixed batch is saved."""
+    """Join the clips, and pad the sequences in groups of about the same length: that saves most of the padding."""
     ordered = sorted(samples, key=lambda sample: len(sample.sequence))
-    lengths = [len(sample.sequence) for sample in ordered]
-    count = len(ordered)
-    border = min(range(1, count + 1), key=lambda k: k * lengths[k - 1] + (count - k) * lengths[-1])
+    borders = _borders([len(sample.sequence) for sample in ordered])
     groups, first = [], 0
-    for part in (ordered[:border], ordered[border:]):
+    for begin, end in pairwise([0, *borders, len(ordered)]):
+        part = ordered[begin:end]
         if part:
             groups.append(_group(part, first, pad_id, token_shape))
             first += sum(len(sample.seen) for sample in part)
     seen = to_batch([clip for sample in ordered for clip in sample.seen])
     return TrainingBatch(tuple(groups), seen)
+
+
+def _borders(lengths: list[int]) -> tuple[int, ...]:
+    """Where to part rows of rising length into `MAX_GROUPS`, so that all groups, padded, are the least positions."""
+    count = len(lengths)
+
+    def padded(borders: tuple[int, ...]) -> int:
+        return sum(
+            (end - begin) * lengths[end - 1] for begin, end in pairwise([0, *borders, count]) if end > begin
+        )
+
+    return min(combinations_with_replacement(range(count + 1), MAX_GROUPS - 1), key=padded)
 
 
 def _group(
@@ -172,14 +186,17 @@ class LanguageStage:
     def _language_model(self, tokenizer: VideoTokenizer) -> DivotLM:
         language = self.config.language
         begins_anew = language.is_new or language.backbone is not None
-        if self.folder.contents.language_models and not begins_anew:
-            return self.folder.language_model()
         sizes = preset(self.config.preset).lm
         head = replace(
             sizes.head,
             kind=language.head or sizes.head.kind,
             prediction=language.prediction or sizes.head.prediction,
         )
+        if self.folder.contents.language_models and not begins_anew:
+            lm = self.folder.language_model()
+            if language.head is not None:
+                lm.take_new_head(head)
+            return lm
         settings = replace(
             sizes,
             token_width=tokenizer.config.token_width,

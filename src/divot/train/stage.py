@@ -46,4 +46,8 @@ def build_stage(config: TrainConfig) -> Stage:
         from divot.train.lm_stage import LanguageStage
 
         return LanguageStage(config)
+    if config.stage == "adapt":
+        from divot.train.adapt_stage import AdaptationStage
+
+        return AdaptationStage(config)
     return VaeStage(config) if config.stage == "vae" else DiffusionStage(config)

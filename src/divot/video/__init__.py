@@ -8,6 +8,8 @@
     reader.py       VideoReader: frames by number, by time, one after another
     clips.py        16 frames at 8 a second, 5 of them seen: which frames make a clip
     transform.py    uint8 frames to float32 in [-1, 1] of one size, and back
+    folders.py      which files of a folder are videos
+    shots.py        where a film is cut (PySceneDetect)
     load.py         file to clips in one call
     writer.py       frames to mp4, gif, webp
     sheets.py       frames side by side, to be looked at

@@ -1,4 +1,4 @@
-"""Which files of a folder are videos."""
+"""Which files of a folder are videos, and which are pictures."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ VIDEO_SUFFIXES = frozenset((
     ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".webp", ".wmv",
 ))
 # fmt: on
+PICTURE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"))
 
 
 def list_videos(sources: Iterable[str | Path]) -> list[Path]:
@@ -28,13 +29,33 @@ def list_videos(sources: Iterable[str | Path]) -> list[Path]:
         if not source.is_dir():
             paths.append(source)
             continue
-        found = [path for path in sorted(source.rglob("*")) if _is_video(path, source)]
+        found = _files(source, VIDEO_SUFFIXES)
         if not found:
             raise DataError(source, "holds no video", f"Known by suffix: {' '.join(sorted(VIDEO_SUFFIXES))}")
         paths += found
     return list(dict.fromkeys(paths))
 
 
-def _is_video(path: Path, folder: Path) -> bool:
-    is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not is_hidden
+def list_samples(folder: str | Path) -> list[Path]:
+    """The videos and pictures (by suffix) in a folder, in order of name; names that begin with a dot are left alone.
+
+    Raises:
+        DataError: if it holds none.
+    """
+    suffixes = VIDEO_SUFFIXES | PICTURE_SUFFIXES
+    found = _files(Path(folder), suffixes)
+    if not found:
+        raise DataError(folder, "holds no video or picture", f"Known by suffix: {' '.join(sorted(suffixes))}")
+    return found
+
+
+def _files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in suffixes and path.is_file() and not _is_hidden(path.relative_to(folder))
+    ]
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)

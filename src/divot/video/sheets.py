@@ -82,6 +82,47 @@ def side_by_side(
     return _joined(videos)
 
 
+def captioned(videos: Sequence[np.ndarray], texts: Sequence[str], *, scale: int = 1) -> list[np.ndarray]:
+    """Each video over its text, which is broken into lines; all get as much room as the longest text needs.
+
+    Args:
+        videos: uint8 [T, H, W, 3] each, all of one H and W.
+        texts: one a video.
+        scale: whole factor by which the pictures are enlarged.
+
+    Returns:
+        uint8 [T, H', W', 3] each; H' and W' are even.
+    """
+    pictures = [enlarged(video, scale) for video in videos]
+    width = pictures[0].shape[2] + pictures[0].shape[2] % 2
+    broken = [_lines(text, width) for text in texts]
+    height = pictures[0].shape[1] + max(map(len, broken)) * (_LABEL_PX + GAP_PX) + GAP_PX
+    height += height % 2
+    out = []
+    for picture, lines in zip(pictures, broken, strict=True):
+        canvas = Image.new("RGB", (width, height), "white")
+        draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(_LABEL_PX)
+        for number, line in enumerate(lines):
+            top = picture.shape[1] + GAP_PX + number * (_LABEL_PX + GAP_PX)
+            draw.text((2, top), line, fill="black", font=font)
+        frames = np.repeat(np.asarray(canvas)[None], len(picture), axis=0)
+        frames[:, : picture.shape[1], : picture.shape[2]] = picture
+        out.append(frames)
+    return out
+
+
+def _lines(text: str, width_px: int) -> list[str]:
+    font = ImageFont.load_default(_LABEL_PX)
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(longer) <= width_px - GAP_PX:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
 def _joined(videos: Sequence[np.ndarray]) -> np.ndarray:
     num_frames, height = len(videos[0]), max(video.shape[1] for video in videos)
     width = sum(video.shape[2] for video in videos) + GAP_PX * (len(videos) - 1)

@@ -54,6 +54,7 @@ __all__ = [
     "MODEL_FILE",
     "RECONSTRUCTION",
     "ModelFolder",
+    "add_detokenizer",
     "add_language_model",
     "read_contents",
     "refuse_foreign_folder",
@@ -271,6 +272,30 @@ def write_model_folder(
         )
         write_contents(beside, contents)
     return ModelFolder(path)
+
+
+def add_detokenizer(
+    folder: str | Path, name: str, detokenizer: VideoDetokenizer, dtype: torch.dtype | None = torch.float16
+) -> ModelFolder:
+    """Put a de-tokenizer into a model folder, in place of the one of that name if there is one.
+
+    The folder is a whole model at every moment: with the old one, or with the new one.
+
+    Args:
+        folder: an existing model folder.
+        name: tasks look for `reconstruction` and `generation`.
+        detokenizer: the de-tokenizer.
+        dtype: type of the weights on disk; None keeps the type in memory.
+
+    Raises:
+        CheckpointError: if there is no model folder.
+    """
+    folder = Path(folder)
+    contents = read_contents(folder)
+    place = contents.detokenizers.get(name, detokenizer_folder(name))
+    detokenizer.save_pretrained(folder / place, dtype)
+    write_contents(folder, replace(contents, detokenizers={**contents.detokenizers, name: place}))
+    return ModelFolder(folder)
 
 
 def add_language_model(

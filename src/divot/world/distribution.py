@@ -37,6 +37,8 @@ Window = tuple[int, int]
 
 MIN_SIZE_PX, MAX_SIZE_PX = 10, 24
 MIN_WAY_PX = 8
+# The corners of a smaller sprite are too few pixels to see it turn.
+MIN_SPIN_PX = MIN_SIZE_PX + 2
 _TWO_SPRITES = 0.5
 # Share of scenes with two events in turn: of the one sprite, or first of one and then of the other.
 _IN_TURN = 0.45
@@ -48,13 +50,14 @@ _MARGIN_PX = 1.0
 _PLACEMENTS = 12
 
 
-class _Dice:
+class Dice:
     """Draws from one stream of uniform numbers, the part of numpy's generators least likely to change."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._uniform = rng.random
 
     def chance(self, share: float) -> bool:
+        """True for that share of the draws."""
         return self._uniform() < share
 
     def whole(self, low: int, high: int) -> int:
@@ -62,6 +65,7 @@ class _Dice:
         return low + int(self._uniform() * (high - low + 1))
 
     def pick(self, values: Sequence[T]) -> T:
+        """One of them."""
         return values[int(self._uniform() * len(values))]
 
 
@@ -95,7 +99,7 @@ def sample_scene(seed: int, index: int, split: str = "train") -> Scene:
     Raises:
         ValueError: if the split is unknown, or seed or index is negative.
     """
-    dice = _Dice(clip_generator(seed, index, split))
+    dice = Dice(clip_generator(seed, index, split))
     plot = _draw_plot(dice)
     identities = _draw_identities(dice, plot, split)
     while True:
@@ -107,14 +111,14 @@ def sample_scene(seed: int, index: int, split: str = "train") -> Scene:
         placed = _place(dice, sprites)
         if placed is not None:
             break
-    return Scene(_draw_background(dice, _shown_colours(identities)), placed)
+    return Scene(draw_background(dice, _shown_colours(identities)), placed)
 
 
 Plot = list[list[tuple[str, Window]]]
 Identity = tuple[str, str, list[str]]
 
 
-def _draw_plot(dice: _Dice) -> Plot:
+def _draw_plot(dice: Dice) -> Plot:
     """For each sprite the motions that it makes and when."""
     num_sprites = 2 if dice.chance(_TWO_SPRITES) else 1
     if not dice.chance(_IN_TURN):
@@ -128,7 +132,7 @@ def _draw_plot(dice: _Dice) -> Plot:
     return [[early], [late]] if num_sprites == 2 else [[early, late]]
 
 
-def _draw_turns(dice: _Dice, num_sprites: int) -> tuple[str, str]:
+def _draw_turns(dice: Dice, num_sprites: int) -> tuple[str, str]:
     active = MOTIONS[:-1]
     assert "stays" not in active
     while True:
@@ -142,7 +146,7 @@ def _span(motion: str, window: Window, moment: int) -> Window:
     return (moment, moment) if motion in SUDDEN_MOTIONS else window
 
 
-def _draw_identities(dice: _Dice, plot: Plot, split: str) -> list[Identity]:
+def _draw_identities(dice: Dice, plot: Plot, split: str) -> list[Identity]:
     """Shape, colour and later colours of each sprite; no colour twice in a scene."""
     colours = tuple(COLOURS)
     identities: list[Identity] = []
@@ -168,13 +172,11 @@ def _shown_colours(identities: list[Identity]) -> list[str]:
     return [name for _, colour, to_colours in identities for name in (colour, *filter(None, to_colours))]
 
 
-def _draw_amounts(dice: _Dice, events: list[tuple[str, Window]]) -> tuple[int, tuple[Event, ...]]:
+def _draw_amounts(dice: Dice, events: list[tuple[str, Window]]) -> tuple[int, tuple[Event, ...]]:
     """The size at the start, and each event with its amount; a change of colour has none as yet."""
     motions = [motion for motion, _ in events]
     resizes = [motion for motion in motions if motion in ("grows", "shrinks")]
-    low = MIN_SIZE_PX
-    if "spins" in motions:
-        low += 2
+    low = MIN_SPIN_PX if "spins" in motions else MIN_SIZE_PX
     if not resizes:
         size = dice.whole(low, MAX_SIZE_PX)
     elif resizes[0] == "grows":
@@ -220,7 +222,7 @@ def _coloured(events: tuple[Event, ...], to_colours: list[str]) -> tuple[Event, 
     return tuple(replace(event, to_colour=name) for event, name in zip(events, to_colours, strict=True))
 
 
-def _place(dice: _Dice, sprites: list[Sprite]) -> tuple[Sprite, ...] | None:
+def _place(dice: Dice, sprites: list[Sprite]) -> tuple[Sprite, ...] | None:
     """The sprites at places where they stay in the frame and apart; None if none was found."""
     tracks = [track(sprite) for sprite in sprites]
     rooms = [_room(states) for states in tracks]
@@ -261,7 +263,8 @@ def _is_apart(tracks: list[list[SpriteState]], places: list[tuple[float, float]]
     return num_close <= 3
 
 
-def _draw_background(dice: _Dice, sprite_colours: list[str]) -> Background:
+def draw_background(dice: Dice, sprite_colours: list[str]) -> Background:
+    """A background that sprites of these colours stand out on."""
     kind = dice.pick(BACKGROUND_KINDS)
     names = tuple(BACKGROUND_COLOURS)
     while True:

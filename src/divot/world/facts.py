@@ -131,20 +131,28 @@ def _order_fact(name: str, clause: str, next_name: str) -> Iterable[Fact]:
         yield Fact("order", "first", values.get(joints[-1], AT_ONCE))
 
 
+def motions_told(words: str) -> list[str]:
+    """The motions that a piece of text tells of, in its order."""
+    words = " ".join(re.findall(r"[a-z]+", words.lower()))
+    return [_motion_of(verb) for verb in _VERB.finditer(words)]
+
+
+def _motion_of(verb: re.Match[str]) -> str:
+    if verb["way"] or verb["spin"]:
+        return "spins"
+    return "changes_colour" if verb["to"] else _MOTION_OF[verb["plain"]]
+
+
 def _told_facts(name: str, clause: str) -> Iterable[Fact]:
     places = _PLACE.findall(clause)
     if places:
         yield Fact(name, "place", places[0])
     for number, verb in enumerate(_VERB.finditer(clause), 1):
-        if verb["way"] or verb["spin"]:
-            yield Fact(name, f"does {number}", "spins")
-            if verb["way"]:
-                yield Fact(name, f"way {number}", verb["way"])
+        yield Fact(name, f"does {number}", _motion_of(verb))
+        if verb["way"]:
+            yield Fact(name, f"way {number}", verb["way"])
         elif verb["to"]:
-            yield Fact(name, f"does {number}", "changes_colour")
             yield Fact(name, "turns to", verb["to"])
-        else:
-            yield Fact(name, f"does {number}", _MOTION_OF[verb["plain"]])
 
 
 def _either(options: Iterable[str]) -> str:

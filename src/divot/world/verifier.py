@@ -11,6 +11,7 @@ What it knows beforehand is the vocabulary, and at which times things happen in 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -107,13 +108,19 @@ def verify(frames: np.ndarray, scene: Scene) -> Verdict:
     return compare(read_scene(frames), scene)
 
 
-def compare(reading: Reading, scene: Scene) -> Verdict:
-    """As `verify`, of a clip that has been read already; sprites are paired so that most agrees."""
+def compare(reading: Reading, scene: Scene | Reading) -> Verdict:
+    """As `verify`, of a clip that has been read already; sprites are paired so that most agrees.
+
+    Args:
+        reading: of the clip.
+        scene: what it should show; as a reading where no whole scene is known.
+    """
     if len(reading.sprites) != len(scene.sprites):
         return Verdict(False, False, False, False)
     best = (False, False, False)
     for read in permutations(reading.sprites):
-        pairs = list(zip(read, scene.sprites, strict=True))
+        wanted: Sequence[Sprite | SpriteReading] = scene.sprites
+        pairs = list(zip(read, wanted, strict=True))
         parts = (
             all(one.shape == other.shape for one, other in pairs),
             all(_colours(one) == _colours(other) for one, other in pairs),

@@ -1,0 +1,127 @@
+"""data story, check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from divot.cli import options
+from divot.cli.options import DtypeName
+from divot.cli.screen import Screen, print_warning
+
+EXIT_SOME_BAD = 1
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make and check data for training.")
+
+
+@app.command()
+def story(
+    videos: Annotated[
+        list[Path], typer.Argument(help="Video files, or folders of them.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Annotations file to write (jsonl).")],
+    captions: Annotated[
+        Path | None,
+        typer.Option(help="Sentences (jsonl: video, start_s, end_s, caption) instead of the model's."),
+    ] = None,
+    num_clips: Annotated[int, typer.Option("--clips", min=2, max=20, help="Clips of a story.")] = 3,
+    instruction: Annotated[
+        str | None,
+        typer.Option(help="What each story is asked for with.", show_default="made of its first sentence"),
+    ] = None,
+    model: options.Model = "tiny",
+    device: options.Device = "auto",
+    dtype: options.Dtype = DtypeName.float32,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Films to stories to train on: shots in a row, two seconds of each, and a sentence for each."""
+    screen = Screen(as_json, quiet)
+    with screen.progress("story") as on_progress:
+        from divot.pipelines.story_data import caption_teller, model_teller, write_stories
+        from divot.video.folders import list_videos
+
+        if captions is not None:
+            tell = caption_teller(captions)
+        else:
+            from divot.pipelines.divot import Divot
+
+            tell = model_teller(Divot.from_pretrained(model, device, dtype.value))
+        done = write_stories(
+            list_videos(videos),
+            out,
+            tell,
+            num_clips,
+            instruction,
+            on_progress,
+            on_failure=lambda name, cause: print_warning(f"{name}: {cause}. It was left out"),
+        )
+    record = {
+        "annotations": str(out),
+        "stories": done.num_stories,
+        "clips": done.num_stories * num_clips,
+        "videos": done.stories,
+        "failed": done.failed,
+        "shots": done.num_shots,
+        "shots_too_short": done.num_short,
+        "shots_without_caption": done.num_untold,
+        "shots_left_over": done.num_unused,
+    }
+    screen.result(
+        record,
+        f"{done.num_shots} shots: {done.num_short} too short, {done.num_untold} without a caption, "
+        f"{done.num_unused} left over",
+        f"{done.num_stories} stories of {num_clips} clips from {len(done.stories)} videos, "
+        f"{len(done.failed)} left out",
+        f"wrote {out}",
+    )
+    if done.failed:
+        raise typer.Exit(EXIT_SOME_BAD)
+
+
+@app.command()
+def check(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of videos and pictures, or annotations file (jsonl).", show_default=False
+        ),
+    ],
+    videos: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the paths in the annotations.", show_default="that of the file"),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the counts here; - prints them.")
+    ] = None,
+    rejects: Annotated[
+        Path | None, typer.Option(help="Write a line for each bad sample here (jsonl).")
+    ] = None,
+    min_side: Annotated[int, typer.Option(min=1, help="Least pixels of the shorter side.")] = 64,
+    workers: Annotated[int, typer.Option(min=1, help="Samples that are looked at at once.")] = 1,
+    quiet: options.Quiet = False,
+) -> None:
+    """Open every sample, decode a few of its frames, and count what training could not use."""
+    screen = Screen(json_file == Path("-"), quiet)
+    with screen.progress("check", unit="samples") as on_progress:
+        from divot.config.files import refuse_overwriting, write_json
+        from divot.data.check import check_samples
+
+        outputs = [file for file in (json_file, rejects) if file is not None]
+        refuse_overwriting(source, outputs)
+        report = check_samples(source, videos, min_side, workers, on_progress)
+        record = report.to_json()
+        if json_file is not None and json_file != Path("-"):
+            write_json(json_file, record)
+        if rejects is not None:
+            report.write_rejects(rejects)
+    screen.result(
+        record,
+        f"{report.good} good, {len(report.bad)} bad",
+        *(f"  {reason}: {count}" for reason, count in record["bad_by_reason"].items() if count),
+        *(f"wrote {file}" for file in outputs if file != Path("-")),
+    )
+    if report.bad:
+        raise typer.Exit(EXIT_SOME_BAD)

@@ -1,0 +1,110 @@
+"""Tokens of clips that follow each other to one film, with as little of a jump where they meet as can be.
+
+Letters: B batch, K clips, N tokens a clip, D width of a token, C F h w latents, S side of a frame in pixels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from torch import Tensor
+
+from divot.config.errors import RecipeError
+from divot.config.models import SamplerConfig
+from divot.detokenizer import VideoDetokenizer
+from divot.pipelines.fidelity import seam_jump
+from divot.pipelines.load import resolve_sampler
+from divot.video import to_uint8
+
+Seam = Literal["hold", "cut"]
+"""How the clips of a film are joined: `hold` begins each clip with the last frame of the one before and shows it once;
+`cut` puts them one behind the other as they are."""
+HELD_STEPS = 8
+"""Fewest steps of a clip that begins with a held frame, unless the caller says otherwise: the other frames see it from
+the second step on, so a single step, as `tiny` takes, would change nothing."""
+
+
+@dataclass(frozen=True)
+class Joints:
+    """How the clips of a film were joined.
+
+    Attributes:
+        seam: the way.
+        first_frames: of each clip the number of its first frame in the film.
+        num_steps: of each clip the de-noising steps.
+        jump: see `divot.pipelines.fidelity.seam_jump`.
+    """
+
+    seam: Seam
+    first_frames: tuple[int, ...]
+    num_steps: tuple[int, ...]
+    jump: float | None
+
+    def record(self, num_frames: int, seed: int) -> dict[str, Any]:
+        """For the sidecar of a film of so many frames whose first clip has this seed."""
+        ends = (*self.first_frames[1:], num_frames)
+        clips = [
+            {"seed": seed + index, "first_frame": first, "frames": end - first, "num_steps": num_steps}
+            for index, (first, end, num_steps) in enumerate(
+                zip(self.first_frames, ends, self.num_steps, strict=True)
+            )
+        ]
+        return {
+            "seam": self.seam,
+            "seam_jump": None if self.jump is None else round(self.jump, 3),
+            "clips": clips,
+        }
+
+
+def held_sampler(settings: SamplerConfig, steps: int | None) -> SamplerConfig:
+    """The sampler of a clip that begins with a held frame; `steps` as the caller gave them."""
+    if steps is not None:
+        return settings
+    return dataclasses.replace(settings, num_steps=max(settings.num_steps, HELD_STEPS))
+
+
+def decode_film(
+    model: VideoDetokenizer,
+    tokens_KND: Tensor,
+    seed: int = 0,
+    steps: int | None = None,
+    guidance: float | None = None,
+    seam: Seam = "cut",
+) -> tuple[np.ndarray, Joints]:
+    """Tokens of two clips or more to one film.
+
+    Args:
+        model: the de-tokenizer.
+        tokens_KND: the clips in order.
+        seed: clip k starts from the noise of seed + k.
+        steps: de-noising steps; None keeps the model's, and at least `HELD_STEPS` after a held frame.
+        guidance: scale of classifier-free guidance; None keeps the model's.
+        seam: how the clips are joined.
+
+    Returns:
+        Frames uint8 [T, S, S, 3] at 8 a second, and where and how the clips meet in them.
+
+    Raises:
+        RecipeError: if a setting is out of range.
+        ValueError: if the tokens are not of the model's shape.
+    """
+    if seam not in get_args(Seam):
+        raise RecipeError("seam", f"{seam!r} is not known", f"Give one of {', '.join(get_args(Seam))}")
+    settings = resolve_sampler(model.config, steps, guidance)
+    held: Tensor | None = None
+    parts: list[np.ndarray] = []
+    num_steps: list[int] = []
+    for index, tokens_ND in enumerate(tokens_KND):
+        how = settings if held is None else held_sampler(settings, steps)
+        latents = model.sample_latents(tokens_ND[None], seed + index, how, held_latents=held)
+        frames = to_uint8(model.decode_latents(latents)[0])
+        # The held frame is the last one of the clip before, once more.
+        parts.append(frames if held is None else frames[1:])
+        num_steps.append(how.num_steps)
+        held = latents[:, :, -1:] if seam == "hold" else None
+    firsts = np.cumsum([0, *map(len, parts[:-1])]).tolist()
+    film = np.concatenate(parts)
+    return film, Joints(seam, tuple(firsts), tuple(num_steps), seam_jump(film, firsts[1:]))

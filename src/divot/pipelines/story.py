@@ -1,0 +1,144 @@
+"""A story in words and clips: the language model says a sentence, writes its clip, reads it back, and goes on.
+
+Letters: N tokens a clip, D width of a token, S side of a frame in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from divot.config.errors import RecipeError
+from divot.lm.generate import Dialogue, TextSampling, TokenSampling
+from divot.lm.model import DivotLM
+from divot.pipelines.describe import turns_to_segments
+from divot.text import STORY_FROM_CLIP, ReadClips, Turn, plain_answer, story_segments
+
+if TYPE_CHECKING:
+    from divot.pipelines.clips import Source
+    from divot.pipelines.divot import Divot
+    from divot.video import Fit
+
+TASK = "story"
+# A story that is told twice may go two ways; the likeliest words alone would tell one.
+STORY_WORDS = TextSampling(temperature=0.7, top_p=0.9, max_new_tokens=80)
+STORY_TOKENS = TokenSampling()
+OnText = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class StoryClip:
+    """A sentence of a story and the clip that shows it.
+
+    Attributes:
+        sentence: what the model said.
+        tokens: [N, D], what it wrote.
+        frames: uint8 [16, S, S, 3] at 8 a second.
+        seed: of the clip's noise.
+    """
+
+    sentence: str
+    tokens: Tensor
+    frames: np.ndarray
+    seed: int
+
+
+def tell_story(
+    divot: Divot,
+    instruction: str,
+    count: int = 4,
+    seed: int = 0,
+    words: TextSampling = STORY_WORDS,
+    sampling: TokenSampling = STORY_TOKENS,
+    earlier: Sequence[tuple[str, Tensor]] = (),
+    first_clip: Source | None = None,
+    fit: Fit = "crop",
+    steps: int | None = None,
+    guidance: float | None = None,
+    on_sentence: OnText | None = None,
+) -> Iterator[StoryClip]:
+    """Tell a story, clip by clip; each clip is conditioned on all that came before it.
+
+    Args:
+        divot: the model.
+        instruction: what the story is about.
+        count: clips to make.
+        seed: same seed and same settings, same story; clip k has the noise of seed + k.
+        words: how sentences are chosen.
+        sampling: how tokens are drawn.
+        earlier: sentences and tokens [N, D] of a story that goes on, in order.
+        first_clip: a video or frames whose first two seconds the story begins with.
+        fit: how its frames are made square.
+        steps: de-noising steps; None keeps the model's.
+        guidance: scale of classifier-free guidance; None keeps the model's.
+        on_sentence: called with each sentence before its clip is made.
+
+    Yields:
+        The clips in order.
+
+    Raises:
+        CheckpointError: if the model has no language model or no de-tokenizer for stories.
+        RecipeError: if a setting is out of range.
+        VideoReadError: if the first clip cannot be read.
+    """
+    if count < 1:
+        raise RecipeError("clips", f"is {count}", "Give 1 or more")
+    lm = divot.language_model(TASK)
+    shown = [] if first_clip is None else [next(divot.iterate_tokens(first_clip, fit))[1]]
+    dialogue = _begin(lm, instruction, shown, earlier, torch.Generator().manual_seed(seed))
+    for number in range(len(earlier), len(earlier) + count):
+        sentence = _say_sentence(lm, dialogue, words)
+        if on_sentence is not None:
+            on_sentence(sentence)
+        tokens = dialogue.write_clip(sampling)[0].cpu()
+        dialogue.read([lm.builder().continuation([], [ReadClips()])], [tokens])
+        frames = divot.decode(tokens, seed=seed + number, steps=steps, guidance=guidance, task=TASK)
+        yield StoryClip(sentence, tokens, frames, seed + number)
+
+
+def write_story_tokens(
+    lm: DivotLM,
+    instruction: str,
+    sentences: Sequence[str],
+    seed: int,
+    sampling: TokenSampling = STORY_TOKENS,
+) -> list[Tensor]:
+    """Tokens [N, D] of a clip for each of the given sentences of a story."""
+    dialogue = _begin(lm, instruction, [], [], torch.Generator().manual_seed(seed))
+    written = []
+    for sentence in sentences:
+        said, _write, read = story_segments(sentence)
+        dialogue.read([lm.builder().continuation([], [said])])
+        written.append(dialogue.write_clip(sampling)[0].cpu())
+        dialogue.read([lm.builder().continuation([], [read])], written[-1:])
+    return written
+
+
+def _begin(
+    lm: DivotLM,
+    instruction: str,
+    shown: list[Tensor],
+    earlier: Sequence[tuple[str, Tensor]],
+    generator: torch.Generator,
+) -> Dialogue:
+    request = STORY_FROM_CLIP.format(instruction=instruction) if shown else instruction
+    segments = turns_to_segments(lm, [Turn(request, clips=len(shown))])
+    segments += [segment for sentence, _ in earlier for segment in story_segments(sentence)]
+    written = [tokens for _, tokens in earlier]
+    return Dialogue(lm, [lm.builder().build(segments)], [*shown, *written], generator, written)
+
+
+def _say_sentence(lm: DivotLM, dialogue: Dialogue, words: TextSampling) -> str:
+    """The next sentence; where it has no end, it is cut at its longest."""
+    starts = (lm.vocab.video_start, lm.vocab.image_start)
+    ids = [step[0] for step in dialogue.write_text(words, may_write_clip=True, may_end=False)]
+    said = [id_ for id_ in ids if id_ is not None and id_ not in starts]
+    if ids[-1] not in starts:
+        # Its last piece is not in the cache yet.
+        dialogue.read([lm.builder().continuation(said[-1:], [])])
+    return plain_answer(lm.tokenizer.decode(said))

@@ -1,0 +1,57 @@
+"""data story and data check: what they print, write and end with."""
+
+import json
+
+import numpy as np
+import pytest
+
+from divot.video import write_video
+
+
+@pytest.fixture
+def film(tmp_path):
+    shots = [np.full((20, 64, 64, 3), colour, np.uint8) for colour in ((150, 30, 30), (20, 40, 160))]
+    write_video(tmp_path / "film.mp4", np.concatenate(shots), 8)
+    return tmp_path / "film.mp4"
+
+
+def test_story_writes_a_line_and_counts_the_shots(run, film, tmp_path):
+    captions = tmp_path / "captions.jsonl"
+    captions.write_text('{"video": "film.mp4", "start_s": 0, "end_s": 5, "caption": "A wall."}\n')
+    out = tmp_path / "stories.jsonl"
+    arguments = ("data", "story", film, "-o", out, "--captions", captions, "--clips", 2)
+    code, said, err = run(*arguments, "--instruction", "Tell.", "--json")
+    assert code == 0, err
+    record = json.loads(said)
+    assert (record["stories"], record["clips"], record["shots"]) == (1, 2, 2)
+    assert json.loads(out.read_text())["story"] == "Tell."
+    code, said, err = run(*arguments, tmp_path / "gone.mp4")
+    assert code == 1
+    assert "gone.mp4: there is no such file. It was left out" in err
+    assert "1 stories of 2 clips from 1 videos, 1 left out" in said
+
+
+def test_check_counts_and_names_what_is_bad(run, film, tmp_path):
+    code, said, _ = run("data", "check", tmp_path)
+    assert (code, said) == (0, "1 good, 0 bad\n")
+    (tmp_path / "text.mp4").write_text("no video")
+    rejects, counts = tmp_path / "out" / "rejects.jsonl", tmp_path / "out" / "counts.json"
+    code, said, _ = run("data", "check", tmp_path, "--rejects", rejects, "--json", counts)
+    assert code == 1
+    assert said.splitlines()[:2] == ["1 good, 1 bad", "  unreadable: 1"]
+    assert json.loads(rejects.read_text())["file"] == str(tmp_path / "text.mp4")
+    assert json.loads(counts.read_text())["bad_by_reason"]["unreadable"] == 1
+    code, said, _ = run("data", "check", tmp_path, "--json", "-")
+    assert code == 1
+    assert json.loads(said)["good"] == 1
+
+
+def test_check_of_annotations_takes_the_folder_of_their_videos(run, film, tmp_path):
+    words = tmp_path / "words" / "words.jsonl"
+    words.parent.mkdir()
+    words.write_text('{"video": "film.mp4", "caption": "A wall."}\n')
+    assert run("data", "check", words, "--videos", tmp_path, "-q")[0] == 0
+    assert run("data", "check", words, "-q")[0] == 1
+    code, _, err = run("data", "check", words, "--rejects", words)
+    assert code == 2
+    assert "would be overwritten" in err

@@ -1,0 +1,106 @@
+"""De-tokenizer adaptation: the de-tokenizer alone learns, from tokens drawn anew or kept; a run can be broken."""
+
+import dataclasses
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from divot.config.errors import CheckpointError
+from divot.config.recipe import read_recipe
+from divot.config.training import AdaptationConfig, OptimizerConfig, TrainConfig
+from divot.pipelines.divot import Divot
+from divot.train.adapt_stage import AdaptationStage
+from divot.train.run import train
+from divot.train.stage import build_stage
+
+STEPS = 3
+
+
+@pytest.fixture(scope="module")
+def config(language_folder):
+    return TrainConfig(
+        stage="adapt",
+        init_model=str(language_folder),
+        batch_size=2,
+        num_steps=STEPS,
+        log_every=1,
+        checkpoint_every=1,
+        sample_every=STEPS,
+        condition_drop=0.05,
+        optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=1, ema_decay=0.0),
+    )
+
+
+@pytest.fixture(scope="module")
+def unbroken(config, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "unbroken"
+    train(config, run, use_cpu=True)
+    return run
+
+
+def detokenizer(run):
+    return load_file(run / "model" / "detokenizer_generation" / "model.safetensors")
+
+
+def test_only_the_detokenizer_changes_and_stands_under_its_name(unbroken, language_folder):
+    model = Divot.from_pretrained(unbroken / "model", device="cpu")
+    assert model.folder.detokenizer_name("generate") == "generation"
+    assert model.folder.detokenizer_name("reconstruct") == "reconstruction"
+    before = load_file(language_folder / "detokenizer" / "model.safetensors")
+    after = detokenizer(unbroken)
+    changed = {name for name in before if not torch.equal(before[name].half(), after[name].half())}
+    assert changed
+    assert not any(name.startswith("vae.") for name in changed)
+    old = Divot.from_pretrained(language_folder, device="cpu").folder
+    assert model.folder.tokenizer_hash == old.tokenizer_hash
+    assert model.folder.language_model_hash("default") == old.language_model_hash("default")
+    assert (unbroken / "samples" / f"step_{STEPS:08d}.png").is_file()
+
+
+def test_a_run_that_was_stopped_gives_the_same_weights(config, unbroken, tmp_path):
+    run = tmp_path / "run"
+    train(config, run, max_minutes=0.0, use_cpu=True)
+    train(config, run, use_cpu=True)
+    ours, theirs = detokenizer(run), detokenizer(unbroken)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_tokens_are_the_language_models_and_not_the_clips(config):
+    stage = build_stage(config)
+    dataset, collate = stage.data(4, None)
+    batch = collate([dataset[number] for number in range(4)])
+    generator = torch.Generator().manual_seed(0)
+    drawn = stage.module.draw(batch, generator)
+    assert drawn.shape == (4, 64, 8)
+    assert not torch.equal(drawn, stage.module.draw(batch, generator))
+    true = dataclasses.replace(config, adaptation=AdaptationConfig(true_share=1.0), condition_drop=0.0)
+    losses = []
+    for one in (config, true):
+        module = AdaptationStage(one).module.train()
+        assert not module.lm.training
+        torch.manual_seed(0)
+        losses.append(float(module(batch, torch.Generator().manual_seed(0))[0].detach()))
+    assert losses[0] != losses[1]
+
+
+def test_kept_tokens_are_drawn_once(config, tmp_path):
+    file = tmp_path / "drawn.safetensors"
+    settings = dataclasses.replace(config, adaptation=AdaptationConfig(cache=str(file), cache_size=3))
+    stage = build_stage(settings)
+    kept = file.read_bytes()
+    assert stage.module.drawn.shape == (3, 64, 8)
+    dataset, _ = stage.data(6, None)
+    assert dataset[4].number == 1
+    assert (dataset[4].frames == dataset[1].frames).all()
+    assert torch.equal(build_stage(settings).module.drawn, stage.module.drawn)
+    assert file.read_bytes() == kept
+    with pytest.raises(CheckpointError, match="another model or run"):
+        build_stage(dataclasses.replace(settings, seed=1))
+
+
+@pytest.mark.parametrize("preset", ["tiny", "paper"])
+def test_recipes(preset):
+    changes = {"init_model": "x", "data": {"videos": "v"}, "language": {"annotations": "a.jsonl"}}
+    config = read_recipe(f"{preset}_adapt", {"stage": "adapt", "preset": preset, **changes})
+    assert config.condition_drop == 0.05
