@@ -174,14 +174,23 @@ def test_lora_trains_little_saves_beside_and_merges(tmp_path, tied):
         optimizer.zero_grad()
     lm.eval()
     wanted = lm.states(batch)
+    scores = lm.logits(wanted)
+    # The new words are learned where they are read and where they are said.
+    changed = (scores - torch.nn.functional.linear(wanted, plain["lm_head.weight"])).abs().amax(
+        dim=(0, 1)
+    ) > 1e-4
+    assert set(changed.nonzero().flatten().tolist()) <= set(lm.vocab.special)
+    assert changed[lm.vocab.video_start]
     lm.save_pretrained(tmp_path / "lm")
     again = DivotLM.from_pretrained(tmp_path / "lm")
     assert again.has_lora
     assert torch.allclose(again.states(batch), wanted, atol=1e-5)
+    assert torch.allclose(again.logits(wanted), scores, atol=1e-5)
     kept = DivotLM.from_pretrained(tmp_path / "lm")
     kept.merge_lora()
     assert not kept.has_lora
     assert torch.allclose(kept.states(batch), wanted, atol=1e-5)
+    assert torch.allclose(kept.logits(wanted), scores, atol=1e-5)
     kept.save_pretrained(tmp_path / "merged")
     assert not (tmp_path / "merged" / "adapter").exists()
     assert torch.allclose(DivotLM.from_pretrained(tmp_path / "merged").states(batch), wanted, atol=1e-5)

@@ -7,13 +7,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from divot.config.errors import RecipeError
+from divot.config.errors import CheckpointError, DataError, RecipeError
 from divot.config.recipe import read_recipe
-from divot.config.training import LanguageConfig, LoRAConfig, OptimizerConfig, TrainConfig
+from divot.config.training import DataConfig, LanguageConfig, LoRAConfig, OptimizerConfig, TrainConfig
 from divot.pipelines.divot import Divot
+from divot.pipelines.encode import encode_videos
+from divot.tokenizer import VideoTokenizer
+from divot.train.lm_stage import LanguageStage
 from divot.train.run import train
+from divot.video import write_video
+from divot.video.folders import list_videos
 from divot.weights.merge import merge_model
 from divot.weights.store import ModelFolder
+from divot.world import clip
 
 STEPS = 4
 RECIPES = (
@@ -116,6 +122,9 @@ def test_lora_alone_is_trained_and_merges_to_the_same_answers(config, tmp_path):
     ids = torch.arange(20)[None]
     logits = [lm.backbone(ids).logits for lm in (with_lora, merged)]
     assert torch.allclose(*logits, atol=2e-2)
+    again = dataclasses.replace(config, init_model=str(run / "model"))
+    with pytest.raises(CheckpointError, match="divot merge"):
+        train(again, tmp_path / "again", use_cpu=True)
 
 
 def test_a_new_language_model_begins_with_its_own_words_and_statistics(
@@ -158,3 +167,77 @@ def test_recipes_are_whole(name):
 def test_wrong_settings_are_named(config, changes, named, tmp_path):
     with pytest.raises(RecipeError, match=named):
         train(dataclasses.replace(config, **changes), tmp_path / "run", use_cpu=True)
+
+
+@pytest.fixture(scope="module")
+def annotated(config, tmp_path_factory):
+    """A run on own videos, half of it, and a store of them."""
+    folder = tmp_path_factory.mktemp("annotated")
+    lines = []
+    for number, num_frames in enumerate((40, 80)):
+        write_video(
+            folder / "videos" / f"{number}.mp4",
+            clip(1, number, "train", 32).frames[:1].repeat(num_frames, 0),
+            8,
+        )
+        lines.append(
+            {"video": f"{number}.mp4", "caption": f"video {number}", "questions": [["what?", f"{number}"]]}
+        )
+    lines.append({"video": "gone.mp4", "caption": "nothing"})
+    (folder / "words.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    divot = Divot.from_pretrained(config.init_model, device="cpu")
+    encode_videos(divot, list_videos([folder / "videos"]), folder / "store")
+    return dataclasses.replace(
+        config,
+        data=DataConfig(world_share=0.5, videos=str(folder / "videos")),
+        language=dataclasses.replace(
+            config.language, annotations=str(folder / "words.jsonl"), tokens=str(folder / "store")
+        ),
+    )
+
+
+def test_tokens_of_a_store_are_those_that_are_made_on_the_fly(annotated, tmp_path):
+    language = annotated.language
+    on_the_fly = dataclasses.replace(annotated, language=dataclasses.replace(language, tokens=None))
+    batches, num_encoded = [], []
+    for settings in (annotated, on_the_fly):
+        stage = LanguageStage(settings)
+        dataset, to_batch = stage.data(24, tmp_path / f"rejects_{len(batches)}.jsonl")
+        samples = [dataset[number] for number in range(24)]
+        batch = to_batch(samples)
+        num_encoded.append(len(batch.seen))
+        batches.append(stage.module.with_tokens(batch))
+    assert 0 < num_encoded[0] < num_encoded[1]
+    for given, made in zip(*batches, strict=True):
+        assert torch.equal(given.ids, made.ids)
+        torch.testing.assert_close(given.read_tokens, made.read_tokens, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(given.written_tokens, made.written_tokens, atol=1e-4, rtol=1e-4)
+    assert "is not in the token store" in json.loads((tmp_path / "rejects_0.jsonl").read_text())["cause"]
+
+
+def test_a_run_on_a_store_alone_needs_no_tokenizer_and_goes_on_as_if_never_stopped(
+    annotated, tmp_path, monkeypatch
+):
+    settings = dataclasses.replace(annotated, data=dataclasses.replace(annotated.data, world_share=0.0))
+    monkeypatch.setattr(VideoTokenizer, "forward", None)
+    train(settings, tmp_path / "unbroken", use_cpu=True)
+    train(settings, tmp_path / "run", max_minutes=0.0, use_cpu=True)
+    assert len(rows(tmp_path / "run")) < STEPS
+    train(settings, tmp_path / "run", use_cpu=True)
+    ours, theirs = weights(tmp_path / "run"), weights(tmp_path / "unbroken")
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_store_of_another_tokenizer_is_refused(annotated, other_model_folder, tmp_path):
+    settings = dataclasses.replace(annotated, init_model=str(other_model_folder))
+    with pytest.raises(DataError, match=r"store: holds tokens of tokenizer .* Encode the videos"):
+        train(settings, tmp_path / "run", use_cpu=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [({"stage": "adapt"}, "the adapt stage reads the videos"), ({"data": DataConfig()}, "world_share is 1")],
+)
+def test_a_store_that_would_not_be_used_is_refused(annotated, changes, named):
+    with pytest.raises(RecipeError, match=named):
+        dataclasses.replace(annotated, **changes).check("run")

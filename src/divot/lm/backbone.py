@@ -87,7 +87,7 @@ def load_backbone(
 
 
 def add_lora(backbone: PreTrainedModel, config: LoRAConfig, new_rows: Sequence[int]) -> nn.Module:
-    """Freeze the backbone and put a LoRA on it, in place; norms are trained whole, of the embeddings the new rows.
+    """Freeze the backbone and put a LoRA on it, in place; norms are trained whole, of both embeddings the new rows.
 
     Args:
         backbone: changed in place; its own object stays the model to call.
@@ -103,13 +103,14 @@ def add_lora(backbone: PreTrainedModel, config: LoRAConfig, new_rows: Sequence[i
     from peft import LoraConfig, get_peft_model
 
     names = {name.rsplit(".", 1)[-1] for name, _ in backbone.named_modules()}
-    embedding = next(
-        name.rsplit(".", 1)[-1]
+    # Where both are one tensor, peft ties the rows itself.
+    is_tied = backbone.get_output_embeddings().weight is backbone.get_input_embeddings().weight
+    holders = [backbone.get_input_embeddings(), *([] if is_tied else [backbone.get_output_embeddings()])]
+    rows = {
+        name.rsplit(".", 1)[-1]: list(new_rows)
         for name, module in backbone.named_modules()
-        if module is backbone.get_input_embeddings()
-    )
-    # Rows of tied embeddings are tied by peft itself.
-    rows = {embedding: list(new_rows)}
+        if any(module is holder for holder in holders)
+    }
     try:
         return get_peft_model(
             backbone,

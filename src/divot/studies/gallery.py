@@ -17,6 +17,7 @@ import numpy as np
 
 from divot import world
 from divot.config.files import write_json, written_whole
+from divot.lm.generate import TokenSampling
 from divot.pipelines.demo import SAMPLE
 from divot.pipelines.divot import Divot
 from divot.pipelines.fidelity import psnr
@@ -24,14 +25,22 @@ from divot.pipelines.reconstruct import joined
 from divot.pipelines.sidecar import describe_model
 from divot.pipelines.story import tell_story
 from divot.text import caption_request
-from divot.video import CLIP_RATE_FPS, write_video
+from divot.video import CLIP_RATE_FPS, contact_sheet, write_video
 from divot.video.sheets import captioned, side_by_side
 from divot.world.questions import questions
 from divot.world.stories import story
 from divot.world.verifier import verify
 
 NUM_CLIPS, NUM_ASKED, NUM_STORIES, NUM_BEST = 8, 3, 2, 2
-_SCALE = 2
+_SCALE, _SHEET_STEP = 2, 3
+SAMPLING_WAYS: tuple[tuple[str, TokenSampling, dict[str, Any]], ...] = (
+    ("default: a component for each token, variances times 0.1", TokenSampling(), {}),
+    ("--mean", TokenSampling(is_mean=True), {}),
+    ("--temperature 1", TokenSampling(temperature=1.0), {}),
+    ("--component-temperature 0", TokenSampling(component_temperature=0.0), {}),
+    ("--mean --steps 10", TokenSampling(is_mean=True), {"steps": 10}),
+    ("--mean --guidance 2", TokenSampling(is_mean=True), {"guidance": 2.0}),
+)
 
 
 @dataclass(frozen=True)
@@ -100,11 +109,15 @@ def make_gallery(
         is_right = verify(frames, clip.scene).all
         made.append(Picture(f"made_{index}.gif", clip.caption, is_right, psnr(frames, clip.frames)))
         tell()
-    asked = [(f"clip_{index}.gif", _talk(divot, clip, seed + index)) for index, clip in enumerate(clips)]
+    asked = [
+        (f"clip_{index}.gif", _talk(divot, clip, seed + index))
+        for index, clip in enumerate(clips[:NUM_ASKED])
+    ]
     told = []
     for index in range(NUM_STORIES):
         told.append(_story(divot, out / f"story_{index}.gif", seed, index))
         tell()
+    write_sampling_sheet(divot, clips[0], seed, out / "sampling.png")
     best = {
         "model": describe_model(divot),
         "seed": seed,
@@ -117,8 +130,18 @@ def make_gallery(
     }
     write_json(out / "best.json", best)
     with written_whole(out / "README.md") as beside:
-        beside.write_text(_page(divot, seed, film + redrawn, made, asked[:NUM_ASKED], told), encoding="utf-8")
+        beside.write_text(_page(divot, seed, film + redrawn, made, asked, told), encoding="utf-8")
     return best
+
+
+def write_sampling_sheet(divot: Divot, clip: world.WorldClip, seed: int, path: Path) -> None:
+    """One sheet: a true clip, and what each way of drawing makes of its caption, all from one seed."""
+    rows, labels = [clip.frames], [f"true: {clip.caption}"]
+    for label, sampling, settings in SAMPLING_WAYS:
+        made = divot.generate(clip.caption, seed=seed, sampling=sampling, **settings)
+        rows.append(made[0].frames)
+        labels.append(label)
+    contact_sheet([row[::_SHEET_STEP] for row in rows], path, labels=labels, scale=_SCALE)
 
 
 def _best(pictures: Sequence[Picture]) -> list[Picture]:
@@ -170,7 +193,16 @@ def _page(
     for file, rows in asked:
         lines += [f"![clip]({file})", "", "| asked | said | right |", "|---|---|---|"]
         lines += [f"| {request} | {said} | {right} |" for request, said, right in rows] + [""]
-    return "\n".join([*lines, "## Stories", "", *_shown(told)])
+    lines += [
+        "## Stories",
+        "",
+        *_shown(told),
+        "## Ways of drawing",
+        "",
+        "![Ways of drawing](sampling.png)",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def _shown(pictures: Sequence[Picture]) -> list[str]:
