@@ -55,3 +55,22 @@ def test_check_of_annotations_takes_the_folder_of_their_videos(run, film, tmp_pa
     code, _, err = run("data", "check", words, "--rejects", words)
     assert code == 2
     assert "would be overwritten" in err
+
+
+def test_shards_are_written_and_counted(run, film, tmp_path):
+    words = tmp_path / "words.csv"
+    words.write_text("video,caption\nfilm.mp4,A wall.\n")
+    out = tmp_path / "shards"
+    assert run("data", "shards", words, "-o", out)[:2] == (
+        0,
+        f"1 samples in 1 shards, 0 left out\nwrote {out}\n",
+    )
+    words.write_text("video,caption\nfilm.mp4,A wall.\ngone.mp4,None.\n")
+    code, said, err = run(
+        "data", "shards", words, "-o", tmp_path / "more", "--samples-per-shard", 1, "--json"
+    )
+    assert code == 1, err
+    record = json.loads(said)
+    assert (record["files"], record["samples"]) == (2, 1)
+    assert list(record["failed"]) == [str(tmp_path / "gone.mp4")]
+    assert run("data", "shards", words, "-o", out)[0] == 2

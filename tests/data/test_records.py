@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from divot.config.errors import DataError, VideoReadError
-from divot.data.records import NoWordsError, read_annotations, read_record
+from divot.data.annotations import NoWordsError, read_annotations
+from divot.data.records import read_record
 from divot.data.tasks import has_matter
 from divot.video import VideoReader
 from video.making import make_video, numbers_shown
@@ -89,7 +90,7 @@ def test_wrong_story_is_named_with_its_line(tmp_path, story, named):
 
 
 def test_blank_words_are_no_words(tmp_path):
-    with pytest.raises(NoWordsError, match="no usable caption"):
+    with pytest.raises(NoWordsError, match="a caption without words"):
         read_story(tmp_path, {"video": "a.mp4", "caption": "  "})
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from divot.config.errors import DataError
 from divot.config.training import DataConfig, LanguageConfig, TrainConfig
-from divot.data.records import _still_scene, read_annotations, read_record, world_record
+from divot.data.annotations import read_annotations
+from divot.data.records import _still_scene, read_record, world_record
 from divot.data.tasks import LanguageDataset, world_corpus
 from divot.text import SequenceBuilder, add_video_tokens, plain_answer
 from divot.text.pieces import learn_pieces
@@ -115,8 +116,9 @@ def test_own_videos_with_annotations(builder, files, tmp_path):
         ("{", "not JSON"),
         ('{"caption": "x"}', "neither a video nor an image"),
         ('{"video": "a.mp4", "image": "b.png", "caption": "x"}', "or both"),
-        ('{"video": "a.mp4"}', "no usable caption"),
-        ('{"video": "a.mp4", "questions": [["one"]]}', "no usable caption"),
+        ('{"video": "a.mp4"}', "neither a caption nor questions"),
+        ('{"video": "a.mp4", "questions": [["one"]]}', "a question or an answer without words"),
+        ('["a.mp4", "x"]', "no JSON object"),
         ('{"video": 3, "caption": "x"}', "names no file"),
         ("", "holds no annotation"),
     ],

@@ -100,8 +100,9 @@ def test_the_seed_alone_decides(head, queries):
     assert not torch.allclose(clips[0], clips[2])
 
 
-def test_autoregressive_tokens_follow_from_those_written():
-    lm = small_lm("regression", "autoregressive")
+@pytest.mark.parametrize("keeps_places", [False, True])
+def test_autoregressive_tokens_follow_from_those_written(keeps_places):
+    lm = small_lm("regression", "autoregressive", keeps_places=keeps_places)
     made = begin(lm, ["make it"]).write_clip()
     batch = batch_of(lm, [[Words("make it"), WriteClip()]])
     batch = dataclasses.replace(batch, written_tokens=made)

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from divot.config.errors import CheckpointError, RecipeError
-from divot.config.models import LanguageModelConfig
+from divot.config.models import HeadConfig, LanguageModelConfig
 from divot.config.training import LoRAConfig
 from divot.lm.backbone import attention_mask
+from divot.lm.heads import RegressionHead
 from divot.lm.mask import may_attend, with_open_rows
 from divot.lm.model import DivotLM
 from lm.small import FAMILIES, NUM_TOKENS, WIDTH, batch_of, clip_tokens, segments, small_lm
@@ -154,6 +155,19 @@ def test_unknown_settings_are_refused(lm):
         small_lm("nothing")
     with pytest.raises(RecipeError, match="model_type"):
         small_lm(family="no_such_family")
+
+
+def test_a_model_takes_another_way_of_writing_and_another_head():
+    lm = small_lm()
+    lm.take_queries("autoregressive")
+    lm.take_new_head(HeadConfig("regression"))
+    assert lm.config.queries == "autoregressive"
+    assert isinstance(lm.head, RegressionHead)
+    assert lm(batch_of(lm)).num_clips
+    with pytest.raises(RecipeError, match="queries"):
+        lm.take_queries("none")
+    with pytest.raises(RecipeError, match="head"):
+        lm.take_new_head(HeadConfig("none"))
 
 
 @pytest.mark.parametrize("tied", [True, False])

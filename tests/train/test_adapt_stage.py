@@ -70,17 +70,17 @@ def test_tokens_are_the_language_models_and_not_the_clips(config):
     stage = build_stage(config)
     dataset, collate = stage.data(4, None)
     batch = collate([dataset[number] for number in range(4)])
-    generator = torch.Generator().manual_seed(0)
-    drawn = stage.module.draw(batch, generator)
+    chances = [torch.Generator().manual_seed(number) for number in range(4)]
+    drawn = stage.module.draw(batch, chances)
     assert drawn.shape == (4, 64, 8)
-    assert not torch.equal(drawn, stage.module.draw(batch, generator))
+    assert not torch.equal(drawn, stage.module.draw(batch, chances))
     true = dataclasses.replace(config, adaptation=AdaptationConfig(true_share=1.0), condition_drop=0.0)
     losses = []
     for one in (config, true):
         module = AdaptationStage(one).module.train()
         assert not module.lm.training
         torch.manual_seed(0)
-        losses.append(float(module(batch, torch.Generator().manual_seed(0))[0].detach()))
+        losses.append(float(module(batch, chances)[0].detach()))
     assert losses[0] != losses[1]
 
 

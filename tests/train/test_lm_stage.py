@@ -175,14 +175,10 @@ def annotated(config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("annotated")
     lines = []
     for number, num_frames in enumerate((40, 80)):
-        write_video(
-            folder / "videos" / f"{number}.mp4",
-            clip(1, number, "train", 32).frames[:1].repeat(num_frames, 0),
-            8,
-        )
-        lines.append(
-            {"video": f"{number}.mp4", "caption": f"video {number}", "questions": [["what?", f"{number}"]]}
-        )
+        still = clip(1, number, "train", 32).frames[:1]
+        write_video(folder / "videos" / f"{number}.mp4", still.repeat(num_frames, 0), 8)
+        line = {"video": f"{number}.mp4", "caption": f"video {number}", "questions": [["what?", f"{number}"]]}
+        lines.append(line)
     lines.append({"video": "gone.mp4", "caption": "nothing"})
     (folder / "words.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
     divot = Divot.from_pretrained(config.init_model, device="cpu")

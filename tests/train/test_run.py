@@ -1,6 +1,7 @@
 """The training loop: what it leaves, and that it goes on as if nothing had happened."""
 
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -12,9 +13,10 @@ import pytest
 import torch
 import yaml
 
+from divot.cli.main import EXIT_INTERRUPTED
 from divot.config.errors import CheckpointError, RecipeError
 from divot.config.training import OptimizerConfig, TrainConfig
-from divot.train.run import train
+from divot.train.run import MAX_SKIPPED_IN_A_ROW, train
 
 STEPS = 4
 
@@ -94,6 +96,32 @@ def test_killed_run_goes_on_with_the_losses_of_an_unbroken_run(config, unbroken,
     assert losses(run) == pytest.approx(losses(unbroken), rel=1e-6)
 
 
+def test_terminated_run_leaves_with_a_checkpoint_and_goes_on_to_the_same_weights(config, tmp_path):
+    steps = 10
+    config = dataclasses.replace(config, num_steps=steps, checkpoint_every=steps, sample_every=steps)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(json.loads(json.dumps(dataclasses.asdict(config)))))
+    unbroken, run = tmp_path / "unbroken", tmp_path / "run"
+    train(config, unbroken, use_cpu=True)
+    command = [sys.executable, "-m", "divot", "train", "tokenizer", str(run), "--recipe", str(recipe)]
+    process = subprocess.Popen([*command, "--device", "cpu", "--quiet"])
+    deadline = time.monotonic() + 240
+    while not (run / "metrics.jsonl").is_file() and time.monotonic() < deadline:
+        assert process.poll() is None, "the run ended before it was asked to"
+        time.sleep(0.02)
+    process.terminate()
+    assert process.wait(timeout=30) == EXIT_INTERRUPTED
+    (saved,) = (run / "checkpoints").iterdir()
+    assert 1 <= int(saved.name.removeprefix("step_")) < steps
+    assert (run / "model" / "model.json").is_file()
+    train(config, run, use_cpu=True)
+    assert losses(run) == pytest.approx(losses(unbroken), rel=1e-6)
+    for part, state in weights(unbroken).items():
+        for name, value in weights(run)[part].items():
+            # Written as float16.
+            assert torch.allclose(value, state[name], rtol=2e-3, atol=1e-5), f"{part} {name}"
+
+
 def test_other_settings_on_the_same_run_are_refused(config, unbroken):
     with pytest.raises(RecipeError, match="batch_size"):
         train(dataclasses.replace(config, batch_size=4), unbroken, use_cpu=True)
@@ -109,7 +137,7 @@ def test_damaged_checkpoint_is_named(config, tmp_path):
         train(config, run, use_cpu=True)
 
 
-def test_losses_that_are_not_numbers_stop_the_run(config, tmp_path):
+def test_losses_that_are_not_numbers_stop_the_run_and_name_their_samples(config, tmp_path):
     wild = dataclasses.replace(
         config,
         num_steps=40,
@@ -117,6 +145,83 @@ def test_losses_that_are_not_numbers_stop_the_run(config, tmp_path):
     )
     with pytest.raises(CheckpointError, match="not numbers"):
         train(wild, tmp_path / "run", use_cpu=True)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()]
+    assert len(rows) == MAX_SKIPPED_IN_A_ROW
+    last = rows[-1]
+    assert last["samples"] == [2 * last["step"] - 2, 2 * last["step"] - 1]
+    assert last["loss"] is None or last["gradient_norm"] is None
+
+
+def test_a_spike_is_left_out_and_remembered_over_a_stop(config, tmp_path, monkeypatch):
+    from divot.train import state as state_file
+
+    monkeypatch.setattr(state_file, "MIN_NORMS", 2)
+    # Of such gradients nearly each other one is above 1.0001 times the median.
+    touchy = dataclasses.replace(
+        config, num_steps=8, optimizer=dataclasses.replace(config.optimizer, spike_factor=1.0001)
+    )
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    train(touchy, unbroken, use_cpu=True)
+    rows = [json.loads(line) for line in (unbroken / "metrics.jsonl").read_text().splitlines()]
+    assert 0 < rows[-1]["skipped"] < 8
+    assert len((unbroken / "skipped.jsonl").read_text().splitlines()) == rows[-1]["skipped"]
+    for _ in range(5):
+        train(touchy, broken, max_minutes=0.0, use_cpu=True)
+    train(touchy, broken, use_cpu=True)
+    assert (broken / "skipped.jsonl").read_text() == (unbroken / "skipped.jsonl").read_text()
+    assert losses(broken) == losses(unbroken)
+
+
+def test_spikes_in_a_row_stop_the_run(config, tmp_path, monkeypatch):
+    from divot.train import run as run_file
+
+    monkeypatch.setattr(run_file, "MAX_SKIPPED_IN_A_ROW", 2)
+    monkeypatch.setattr(run_file.TrainState, "is_spike", lambda state, norm: state.step >= 1)
+    with pytest.raises(CheckpointError, match="far above the usual"):
+        train(config, tmp_path / "run", use_cpu=True)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2, 3]
+    assert rows[0]["samples"] == [2, 3]
+    assert rows[0]["loss"] > 0
+    assert rows[0]["gradient_norm"] > 0
+
+
+def full_disk(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_full_disk_leaves_the_last_checkpoint_and_says_so(config, unbroken, tmp_path, monkeypatch):
+    from torch.distributed.checkpoint import FileSystemWriter
+
+    run = tmp_path / "run"
+    train(config, run, max_minutes=0.0, use_cpu=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(FileSystemWriter, "write_data", full_disk)
+        with pytest.raises(
+            CheckpointError, match=r"step_00000002: cannot be written \(No space left.*Free some"
+        ):
+            train(config, run, use_cpu=True)
+    assert [p.name for p in (run / "checkpoints").iterdir()] == ["step_00000001"]
+    with monkeypatch.context() as patch:
+        patch.setattr("divot.layers.component.save_file", full_disk)
+        with pytest.raises(CheckpointError, match=r"model: cannot be written \(No space left"):
+            train(config, run, use_cpu=True)
+    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["step_00000002", "step_00000004"]
+    # What stood there from the first stop is whole still.
+    assert not [p for p in run.iterdir() if p.name.startswith(".")]
+    train(config, run, use_cpu=True)
+    assert losses(run) == losses(unbroken)
+
+
+def test_parts_of_a_batch_one_after_the_other_take_the_same_step(config, unbroken, tmp_path):
+    run = tmp_path / "run"
+    train(dataclasses.replace(config, grad_accumulation=2), run, use_cpu=True)
+    assert losses(run) == pytest.approx(losses(unbroken), rel=1e-4)
+
+
+def test_a_batch_that_cannot_be_parted_is_refused(config, tmp_path):
+    with pytest.raises(RecipeError, match="grad_accumulation is 3"):
+        train(dataclasses.replace(config, grad_accumulation=3), tmp_path / "run", use_cpu=True)
 
 
 def test_latents_of_another_autoencoder_are_refused(config, tmp_path):

@@ -22,6 +22,11 @@ def clips():
     return torch.from_numpy(frames).permute(0, 1, 4, 2, 3).float() / 127.5 - 1
 
 
+def chances(seed=0):
+    """Of two clips."""
+    return [torch.Generator().manual_seed(seed + index) for index in range(2)]
+
+
 def trained_parts(config, clips):
     """Names of the parts whose parameters get a gradient."""
     module = DiffusionStage(config).module.train()
@@ -29,7 +34,7 @@ def trained_parts(config, clips):
     with torch.no_grad():
         for parameter in module.detokenizer.unet.parameters():
             parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
-    loss, _ = module(clips, torch.Generator().manual_seed(0))
+    loss, _ = module(clips, chances())
     loss.backward()
     return {
         ".".join(name.split(".")[:2])
@@ -72,9 +77,9 @@ def test_dropped_condition_makes_the_loss_blind_to_the_clip_seen(model_folder, c
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
         latents = module.detokenizer.encode_frames(clips)
         module.detokenizer.encode_frames = lambda _: latents
-        blind = [float(module(c, torch.Generator().manual_seed(1))[0]) for c in (clips, clips.flip(0))]
-        module.drop = 0.0
-        seeing = [float(module(c, torch.Generator().manual_seed(1))[0]) for c in (clips, clips.flip(0))]
+        blind = [float(module(c, chances(1))[0]) for c in (clips, clips.flip(0))]
+        module.config = dataclasses.replace(config, condition_drop=0.0)
+        seeing = [float(module(c, chances(1))[0]) for c in (clips, clips.flip(0))]
     assert blind[0] == blind[1]
     assert seeing[0] != seeing[1]
 
@@ -82,7 +87,7 @@ def test_dropped_condition_makes_the_loss_blind_to_the_clip_seen(model_folder, c
 def test_vae_stage_with_frozen_encoder_keeps_the_latents():
     config = TrainConfig(stage="vae", train_vae_encoder=False)
     module = VaeStage(config).module
-    loss, measures = module(torch.rand(2, 16, 3, 64, 64) * 2 - 1, torch.Generator().manual_seed(0))
+    loss, measures = module(torch.rand(2, 16, 3, 64, 64) * 2 - 1, chances())
     loss.backward()
     assert all(p.grad is None for p in module.vae.encoder.parameters())
     assert any(p.grad is not None for p in module.vae.decoder.parameters())

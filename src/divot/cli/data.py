@@ -1,4 +1,4 @@
-"""data story, check."""
+"""data story, check, shards."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def check(
     source: Annotated[
         Path,
         typer.Argument(
-            help="Folder of videos and pictures, or annotations file (jsonl).", show_default=False
+            help="Folder of videos and pictures, or annotations file (jsonl, csv).", show_default=False
         ),
     ],
     videos: Annotated[
@@ -124,4 +124,41 @@ def check(
         *(f"wrote {file}" for file in outputs if file != Path("-")),
     )
     if report.bad:
+        raise typer.Exit(EXIT_SOME_BAD)
+
+
+@app.command()
+def shards(
+    annotations: Annotated[Path, typer.Argument(help="Annotations file (jsonl, csv).", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of shards to write or to continue.")],
+    videos: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the paths in the annotations.", show_default="that of the file"),
+    ] = None,
+    samples_per_shard: Annotated[int, typer.Option(min=1, help="Samples in a tar file.")] = 1000,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Annotated videos and pictures to webdataset shards, to train on.
+
+    Run it again to continue after a stop: what is there is not made again.
+    """
+    screen = Screen(as_json, quiet)
+    with screen.progress("shards", unit="samples") as on_progress:
+        from divot.data.shards import write_shards
+
+        index = write_shards(annotations, out, videos, samples_per_shard, on_progress)
+    record = {
+        "shards": str(out),
+        "files": len(index.shards),
+        "samples": index.num_samples,
+        "failed": index.left_out,
+    }
+    screen.result(
+        record,
+        f"{index.num_samples} samples in {len(index.shards)} shards, {len(index.left_out)} left out",
+        *(f"  not read: {name}: {cause}" for name, cause in index.left_out.items()),
+        f"wrote {out}",
+    )
+    if index.left_out:
         raise typer.Exit(EXIT_SOME_BAD)

@@ -21,6 +21,7 @@ EXTRAS = {
     "tensorboard": "train",
     "scenedetect": "data",
     "cv2": "data",
+    "webdataset": "data",
     "gradio": "app",
     "ray": "cluster",
 }

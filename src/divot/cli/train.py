@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +16,9 @@ from divot.cli import options
 from divot.cli.options import DtypeName
 from divot.cli.screen import Screen
 from divot.config.errors import RecipeError
+
+if TYPE_CHECKING:
+    from divot.config.training import TrainConfig
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train a part of a model.")
 
@@ -27,6 +32,10 @@ Settings = Annotated[
     typer.Option("--set", help="A setting laid over the recipe: optimizer.learning_rate=1e-4"),
 ]
 Videos = Annotated[Path | None, typer.Option(help="Folder of videos to train on (and data.world_share).")]
+Tokens = Annotated[
+    Path | None,
+    typer.Option(help="Token store of the annotated videos, for lm: they are not read and encoded again."),
+]
 InitModel = Annotated[str | None, typer.Option(help="Preset, model folder or hub id to start from.")]
 InitVae = Annotated[Path | None, typer.Option(help="AutoencoderKL folder to start from.")]
 InitUnet = Annotated[Path | None, typer.Option(help="Converted DynamiCrafter whose U-Net to start from.")]
@@ -40,6 +49,9 @@ Precision = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="auto takes a GPU if there is one; cpu leaves it.")]
 MaxMinutes = Annotated[float | None, typer.Option(help="Stop with a checkpoint after so long.")]
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print settings, sizes and memory; write nothing.")]
+Plan = Annotated[bool, typer.Option("--plan", help="As --dry-run, with a table of the GPUs that it fits on.")]
 
 
 def _precision(dtype: DtypeName) -> str:
@@ -76,6 +88,59 @@ def _bar(num_steps: int, quiet: bool) -> Iterator[Callable[[Any], None]]:
         yield show
 
 
+def _outlook(screen: Screen, config: TrainConfig, has_table: bool) -> None:
+    """Print what a run would be and take."""
+    import yaml
+
+    from divot.train.estimate import GB, STATE_SHARE, estimate, places
+
+    state = estimate(config)
+    num_processes = int(os.environ.get("WORLD_SIZE", "1"))
+    settings = json.loads(json.dumps(dataclasses.asdict(config)))
+    missing = config.missing()
+    record: dict[str, Any] = {
+        "config": settings,
+        "missing": missing,
+        **state.record(),
+        "steps": config.num_steps,
+        "samples_a_step": config.batch_size,
+        "samples": config.num_steps * config.batch_size,
+        "processes": num_processes,
+        "samples_at_once": config.batch_size // (num_processes * config.grad_accumulation),
+    }
+    lines = [
+        *yaml.safe_dump(settings, sort_keys=False).splitlines(),
+        "",
+        f"parameters  {state.trainable_parameters:,} trainable, {state.frozen_parameters:,} frozen",
+        f"memory      {state.total_bytes / GB:.2f} GB on each device: weights {state.weights_bytes / GB:.2f}, "
+        f"gradients {state.gradients_bytes / GB:.2f}, optimizer {state.optimizer_bytes / GB:.2f}, "
+        f"moving average {state.average_bytes / GB:.2f}; activations come on top",
+        f"samples     {record['samples']:,} in {config.num_steps:,} steps of {config.batch_size}, "
+        f"{record['samples_at_once']} at once on each of {num_processes} device(s)",
+        *(f"to be set   {setting}: {cause}" for setting, cause in missing.items()),
+    ]
+    if has_table:
+        table = places(state)
+        record |= {"state_share": STATE_SHARE, "plan": [dataclasses.asdict(place) for place in table]}
+        lines += [
+            "",
+            f"Fits: the state takes at most {STATE_SHARE:.0%} of a GPU. Activations are not counted; they have the "
+            "rest. `divot train` keeps whole copies.",
+            f"{'GPUs':>10}  {'whole copies (DDP)':>24}  {'sharded (FSDP)':>24}",
+            *(
+                f"{f'{place.num_gpus} x {place.gpu_gb} GB':>10}  "
+                f"{_verdict(place.copies_gb, place.copies_fit):>24}  "
+                f"{_verdict(place.sharded_gb, place.sharded_fits):>24}"
+                for place in table
+            ),
+        ]
+    screen.result(record, *lines)
+
+
+def _verdict(size_gb: float, fits: bool) -> str:
+    return f"{size_gb:.1f} GB a GPU, {'fits' if fits else 'too much'}"
+
+
 def _command(stage: str, summary: str) -> Callable[..., None]:
     def command(
         run: Run,
@@ -83,6 +148,7 @@ def _command(stage: str, summary: str) -> Callable[..., None]:
         recipe: Recipe = None,
         settings: Settings = None,
         videos: Videos = None,
+        tokens: Tokens = None,
         init_model: InitModel = None,
         init_vae: InitVae = None,
         init_unet: InitUnet = None,
@@ -93,6 +159,8 @@ def _command(stage: str, summary: str) -> Callable[..., None]:
         precision: Precision = None,
         device: Device = "auto",
         max_minutes: MaxMinutes = None,
+        dry_run: DryRun = False,
+        plan: Plan = False,
         as_json: options.AsJson = False,
         quiet: options.Quiet = False,
     ) -> None:
@@ -112,7 +180,11 @@ def _command(stage: str, summary: str) -> Callable[..., None]:
         changes.update({k: str(v) if isinstance(v, Path) else v for k, v in given.items() if v is not None})
         if videos is not None:
             changes.setdefault("data", {})["videos"] = str(videos)
-        config = read_recipe(recipe or f"{preset}_{stage}", {"stage": stage, "preset": preset, **changes})
+        if tokens is not None:
+            changes.setdefault("language", {})["tokens"] = str(tokens)
+        is_draft = dry_run or plan
+        changes = {"stage": stage, "preset": preset, **changes}
+        config = read_recipe(recipe or f"{preset}_{stage}", changes, is_draft)
         if device not in ("auto", "cpu"):
             raise RecipeError(
                 "--device", f"is {device!r}", "Give auto or cpu; CUDA_VISIBLE_DEVICES picks a GPU"
@@ -121,6 +193,9 @@ def _command(stage: str, summary: str) -> Callable[..., None]:
         is_first = os.environ.get("RANK", "0") == "0"
         quiet = quiet or not is_first
         screen = Screen(as_json and is_first, quiet)
+        if is_draft:
+            _outlook(screen, config, plan)
+            return
         with _bar(config.num_steps, quiet) as on_progress:
             from divot.train.run import train
 

@@ -18,12 +18,15 @@ def recipe_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in RECIPES.glob("*.yaml")))
 
 
-def read_recipe(name_or_path: str, changes: Mapping[str, Any] | None = None) -> TrainConfig:
+def read_recipe(
+    name_or_path: str, changes: Mapping[str, Any] | None = None, is_draft: bool = False
+) -> TrainConfig:
     """The settings of a recipe.
 
     Args:
         name_or_path: one of `recipe_names()`, or a YAML file.
         changes: values laid over it, nested as the settings are.
+        is_draft: the folders and files that a recipe leaves to the user may still be missing.
 
     Raises:
         RecipeError: if there is no such recipe, a key is unknown, a value of the wrong kind, or two contradict.
@@ -36,7 +39,7 @@ def read_recipe(name_or_path: str, changes: Mapping[str, Any] | None = None) -> 
             raise RecipeError(name_or_path, "is not a recipe", f"Give a YAML file or one of {known}")
     config = from_mapping(TrainConfig, read_yaml(path), path)
     config = overlay(config, changes or {}, "option")
-    config.check(str(path))
+    config.check(str(path), is_draft)
     return config
 
 

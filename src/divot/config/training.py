@@ -41,6 +41,8 @@ class OptimizerConfig:
     final_share: float = 0.05
     """The learning rate at the end, as a share of the highest."""
     clip_norm: float = 1.0
+    spike_factor: float = 0.0
+    """Leave out a step whose gradient norm is so many times the median of the last ones; 0 leaves out none."""
     ema_decay: float = 0.999
     """Of the moving average of the weights, which is what a run leaves; 0 keeps none."""
 
@@ -73,7 +75,9 @@ class LanguageConfig:
     )
     """Task (see `TASKS`) -> share among the samples."""
     annotations: str | None = None
-    """A jsonl file of captions, questions and answers for files in `data.videos`; see docs/language.md."""
+    """A file of captions, questions and answers for files in `data.videos`, or a folder of shards; see docs/data.md."""
+    tokens: str | None = None
+    """A token store of the annotated videos: their tokens are taken from it, and they are not read or encoded again."""
     max_clips: int = 20
     """Most clips of a video that a caption or question is about."""
     max_questions: int = 6
@@ -91,7 +95,7 @@ class LanguageConfig:
     prediction: str | None = None
     """Of a new head of diffusion: `v_prediction` or `epsilon`; None: the preset's."""
     queries: str | None = None
-    """Of a new language model: `bidirectional`, `causal` or `autoregressive`; None: the preset's."""
+    """`bidirectional`, `causal` or `autoregressive`; None: those of the language model, or the preset's."""
     vocab_size: int = 768
     """Word pieces of a new backbone's tokenizer, learned from the captions; the places for video come on top."""
     lora: LoRAConfig = field(default_factory=LoRAConfig)
@@ -124,6 +128,8 @@ class TrainConfig:
     seed: int = 0
     batch_size: int = 8
     """Clips a step, over all processes (frames, for the vae stage)."""
+    grad_accumulation: int = 1
+    """Parts of a step's batch that go through the model one after the other: less memory, the same step."""
     num_steps: int = 1000
     precision: str = "no"
     """`no` for float32, `bf16` for autocast."""
@@ -156,8 +162,27 @@ class TrainConfig:
     checkpoint_every: int = 200
     keep_checkpoints: int = 2
 
-    def check(self, source: str) -> None:
+    def missing(self) -> dict[str, str]:
+        """What the user must name and has not: the setting -> why it is needed."""
+        found = {}
+        if self.stage in ("detokenizer", "lm", "adapt") and self.init_model is None:
+            found["init_model=FOLDER"] = f"the {self.stage} stage needs a tokenizer"
+        if self.data.world_share < 1:
+            # Annotated files may stand beside their annotations.
+            if self.stage in ("lm", "adapt"):
+                if self.language.annotations is None:
+                    cause = "data.world_share is below 1 but there are no annotations"
+                    found["language.annotations=FILE"] = cause
+            elif self.data.videos is None:
+                found["data.videos=FOLDER"] = "data.world_share is below 1 but data.videos is not set"
+        return found
+
+    def check(self, source: str, is_draft: bool = False) -> None:
         """Refuse settings that contradict each other.
+
+        Args:
+            source: what the errors name.
+            is_draft: what is `missing` may still be.
 
         Raises:
             RecipeError: names the setting.
@@ -174,14 +199,15 @@ class TrainConfig:
             raise RecipeError(
                 source, "adaptation.cache_size or true_share is out of range", "Give 1 or more, and a share"
             )
-        if self.data.world_share < 1 and self.data.videos is None:
+        if self.language.tokens is not None and self.stage != "lm":
             raise RecipeError(
-                source, "data.world_share is below 1 but data.videos is not set", "Set data.videos=FOLDER"
+                source, f"language.tokens is set, but the {self.stage} stage reads the videos", "Leave it out"
             )
+        missing = {} if is_draft else self.missing()
+        for setting, cause in missing.items():
+            raise RecipeError(source, cause, f"Set {setting}")
         if self.precision not in ("no", "bf16"):
             raise RecipeError(source, f"precision is {self.precision!r}", "Choose no or bf16")
-        if self.stage == "detokenizer" and self.init_model is None:
-            raise RecipeError(source, "the detokenizer stage needs a tokenizer", "Set init_model=FOLDER")
         for name in ("last_timestep_share", "condition_drop"):
             if not 0 <= getattr(self, name) <= 1:
                 raise RecipeError(source, f"{name} is {getattr(self, name)}", "Give a share from 0 to 1")
@@ -191,6 +217,18 @@ class TrainConfig:
             )
         if len(self.optimizer.betas) != 2:
             raise RecipeError(source, f"optimizer.betas is {self.optimizer.betas}", "Give two numbers")
+        if self.optimizer.spike_factor != 0 and self.optimizer.spike_factor <= 1:
+            raise RecipeError(
+                source,
+                f"optimizer.spike_factor is {self.optimizer.spike_factor}",
+                "Give a factor above 1, such as 10, or 0",
+            )
+        if self.grad_accumulation < 1 or self.batch_size % self.grad_accumulation:
+            raise RecipeError(
+                source,
+                f"grad_accumulation is {self.grad_accumulation}, batch_size {self.batch_size}",
+                "Give a divisor of batch_size",
+            )
         if self.data.num_workers < 0 or self.keep_checkpoints < 1:
             raise RecipeError(
                 source, "data.num_workers or keep_checkpoints is too small", "Give 0 (1) or more"
@@ -202,15 +240,13 @@ class TrainConfig:
 
     def _check_language(self, source: str) -> None:
         language = self.language
-        if self.init_model is None:
-            raise RecipeError(source, f"the {self.stage} stage needs a tokenizer", "Set init_model=FOLDER")
         if unknown := sorted(language.tasks.keys() - set(TASKS)):
             raise RecipeError(source, f"language.tasks names {unknown[0]!r}", f"Known: {', '.join(TASKS)}")
         if min(language.tasks.values(), default=-1.0) < 0 or not sum(language.tasks.values()):
             raise RecipeError(source, "language.tasks has no share above 0", "Give shares of 0 or more")
-        if self.data.world_share < 1 and language.annotations is None:
+        if self.data.world_share == 1 and language.tokens is not None:
             raise RecipeError(
                 source,
-                "data.world_share is below 1 but there are no annotations",
-                "Set language.annotations=FILE",
+                "language.tokens is set, but data.world_share is 1: no annotated video is read",
+                "Set data.world_share=0 and language.annotations=FILE",
             )

@@ -1,7 +1,10 @@
 """Samples on disk to batches. Never a model here: what a model made comes in as tensors.
 
 clips.py          clips for training, by number
-records.py        clips with words: lines of an annotations file, Sprite World
+annotations.py    what is said about videos and pictures: JSON lines, tables
+records.py        clips with words, from the files that are annotated or from Sprite World
+shards.py         annotated files in webdataset shards, written and read
+sources.py        where the records of annotated files come from: the files, shards, a token store
 tasks.py          records -> what the language model is taught
 check.py          what of a folder or an annotations file training could not use
 tokens.py         the token store: tokens of many videos in one folder, read in slices

@@ -12,7 +12,7 @@ from typing import Any
 
 from divot.config.errors import DataError, VideoReadError
 from divot.config.files import written_whole
-from divot.data.records import Annotation, NoWordsError, StoryClip, annotation_lines, parse_annotation
+from divot.data.annotations import Annotation, NoWordsError, StoryClip, annotation_lines
 from divot.data.token_writer import hash_file
 from divot.video import CLIP_DURATION_S, Clip, VideoReader
 from divot.video.folders import PICTURE_SUFFIXES, list_samples
@@ -143,14 +143,10 @@ def _samples(source: Path, root: str | Path | None) -> list[_Sample]:
             _Sample(str(path), None, Annotation(path, is_image=path.suffix.lower() in PICTURE_SUFFIXES))
             for path in list_samples(source)
         ]
-    samples = []
-    for number, line in annotation_lines(source):
-        try:
-            annotation = parse_annotation(line, f"{source}:{number}", root or source.parent)
-            samples.append(_Sample(str(annotation.path), number, annotation))
-        except DataError as error:
-            samples.append(_Sample(str(source), number, error))
-    return samples
+    return [
+        _Sample(str(source if isinstance(found, DataError) else found.path), number, found)
+        for number, found in annotation_lines(source, root)
+    ]
 
 
 def _fault(part: Annotation | StoryClip, min_side_px: int) -> tuple[str, str] | None:

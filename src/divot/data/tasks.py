@@ -1,6 +1,6 @@
 """Records to what the model is taught: a task is drawn, its turns are worded, and the sequence is built.
 
-Letters: C clips, F frames that the tokenizer sees, S side of a frame in pixels.
+Letters: C clips, F frames that the tokenizer sees, S side of a frame in pixels, N tokens a clip, D width of a token.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from divot.config.errors import DataError, VideoReadError
-from divot.config.training import TrainConfig
+from divot.config.training import TASKS, TrainConfig
 from divot.data.clips import MAX_DRAWS, Rejects
-from divot.data.records import Record, read_annotations, read_record, world_record, world_story
+from divot.data.records import Record, world_record, world_story
+from divot.data.sources import RecordSource, record_source
+from divot.data.tokens import TokenStore
 from divot.text import (
     STORY_FROM_CLIP,
     SequenceBuilder,
@@ -32,6 +34,7 @@ from divot.video.clips import SEEN_FRAMES
 from divot.world.stories import story
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
 
@@ -43,16 +46,18 @@ FROM_CLIP_SHARE = 0.2
 
 @dataclass(frozen=True)
 class LanguageSample:
-    """A sequence with the frames behind its places."""
+    """A sequence with the frames, or the tokens, behind its places."""
 
     sequence: Sequence
     seen: np.ndarray
-    """uint8 [C, F, S, S, 3]: the clips, each once."""
+    """uint8 [C, F, S, S, 3]: the clips, each once. None (C = 0) where `tokens` are given."""
     read: tuple[int, ...]
-    """Of `seen`, those that are read, in the order of the sequence."""
+    """Of the clips, those that are read, in the order of the sequence."""
     written: tuple[int, ...]
-    """Of `seen`, those that are written."""
+    """Of the clips, those that are written."""
     task: str
+    tokens: Tensor | None = None
+    """[C, N, D]: those of the clips, where they were made before."""
 
 
 class LanguageDataset:
@@ -65,6 +70,7 @@ class LanguageDataset:
         length: samples of the run.
         chat_tokenizer: takes its chat template instead of [INST].
         rejects_file: takes a line for each file that cannot be read.
+        tokens: a store of the annotated videos; None reads the files.
 
     Raises:
         DataError: if the annotations cannot be used.
@@ -78,17 +84,19 @@ class LanguageDataset:
         length: int,
         chat_tokenizer: PreTrainedTokenizerBase | None = None,
         rejects_file: Path | None = None,
+        tokens: TokenStore | None = None,
     ) -> None:
         self.config, self.builder, self.size_px, self.length = config, builder, size_px, length
         self.chat_tokenizer = chat_tokenizer
         self.rejects = Rejects(rejects_file)
         shares = config.language.tasks
-        self.tasks = [task for task, share in shares.items() if share > 0]
+        # In their own order: a file may name them in another, and the draws are the same.
+        self.tasks = [task for task in TASKS if shares.get(task, 0) > 0]
         self.shares = [shares[task] for task in self.tasks]
-        self.annotations = []
+        self.source: RecordSource | None = None
         if config.data.world_share < 1:
             assert config.language.annotations is not None
-            self.annotations = read_annotations(config.language.annotations, config.data.videos)
+            self.source = record_source(config.language.annotations, config.data.videos, tokens)
 
     def __len__(self) -> int:
         return self.length
@@ -120,10 +128,11 @@ class LanguageDataset:
             if task in STORY_TASKS:
                 return world_story(self.config.data.world_seed, number, self.size_px)
             return world_record(self.config.data.world_seed, number, self.size_px, task.startswith("image"))
-        annotation = rng.choice(self.annotations)
+        assert self.source is not None
+        chosen = rng.randrange(len(self.source))
         most = 1 if task.endswith("generation") else self.config.language.max_clips
         try:
-            return read_record(annotation, self.size_px, most)
+            return self.source.record(chosen, self.size_px, most)
         except VideoReadError as error:
             self.rejects.add(Path(error.source), error)
             return None
@@ -137,13 +146,15 @@ class LanguageDataset:
         # A clip that is shown comes before those that are written.
         first = turns[0].clips
         written = tuple(range(first, first + sequence.clips_written))
-        return LanguageSample(sequence, seen, tuple(sequence.clips_read), written, task)
+        return LanguageSample(sequence, seen, tuple(sequence.clips_read), written, task, record.tokens)
 
 
 def _two_in_a_row(record: Record, rng: random.Random) -> Record:
     """A clip of a story and the one that follows it, of which alone the words tell."""
-    place = rng.randrange(1, len(record.clips))
-    return Record(record.clips[place - 1 : place + 1], (record.clip_captions[place],))
+    place = rng.randrange(1, record.num_clips)
+    both = slice(place - 1, place + 1)
+    tokens = None if record.tokens is None else record.tokens[both]
+    return Record(record.clips[both], (record.clip_captions[place],), tokens=tokens)
 
 
 def has_matter(record: Record, task: str) -> bool:
@@ -164,7 +175,7 @@ def task_turns(record: Record, task: str, rng: random.Random, max_questions: int
         rng: chooses wordings and questions.
         max_questions: most turns of questions.
     """
-    count, is_image = len(record.clips), record.is_image
+    count, is_image = record.num_clips, record.is_image
     if task == "story":
         if rng.random() < FROM_CLIP_SHARE:
             return [
@@ -172,7 +183,10 @@ def task_turns(record: Record, task: str, rng: random.Random, max_questions: int
             ]
         return [Turn(record.instruction, record.sentences)]
     if task == "question":
-        asked = rng.sample(record.questions, min(max_questions, len(record.questions)))
+        if record.is_conversation:
+            asked = list(record.questions[:max_questions])
+        else:
+            asked = rng.sample(record.questions, min(max_questions, len(record.questions)))
         return [
             Turn(question, answer, clips=count if number == 0 else 0, is_image=is_image)
             for number, (question, answer) in enumerate(asked)

@@ -25,7 +25,7 @@ from divot.config.errors import RecipeError
 from divot.lm.batch import collate
 from divot.lm.heads import GaussianMixtureHead
 from divot.lm.model import DivotLM
-from divot.text.sequence import Sequence
+from divot.text.sequence import NO_BLOCK, Sequence
 from divot.text.vocab import VideoVocab
 
 
@@ -278,13 +278,17 @@ class Dialogue:
         return draw_tokens(self.model, states, sampling, self.generator)
 
     def _write_token_by_token(self, sampling: TokenSampling) -> Tensor:
-        place = torch.tensor([self.model.builder().places[0]] * self.batch_size, device=self.model.device)
-        embeddings = self.model.backbone.get_input_embeddings()(place)[:, None]
-        present = torch.ones(self.batch_size, 1, dtype=torch.bool, device=self.model.device)
-        blocks = torch.full((self.batch_size, 1), -1, device=self.model.device)
+        model = self.model
+        places = torch.tensor(model.builder().places, device=model.device).expand(self.batch_size, -1)
+        of_places = model.backbone.get_input_embeddings()(places)
+        present = torch.ones(self.batch_size, 1, dtype=torch.bool, device=model.device)
+        blocks = torch.full((self.batch_size, 1), NO_BLOCK, device=model.device)
         tokens: list[Tensor] = []
-        for _ in range(self.model.config.num_tokens):
+        for number in range(model.config.num_tokens):
+            embeddings = of_places[:, number : number + 1]
+            if tokens:
+                before = model.embed_tokens(tokens[-1]).to(embeddings.dtype)
+                embeddings = before + embeddings if model.config.keeps_places else before
             hidden = self._feed(embeddings, present, blocks)
-            tokens.append(draw_tokens(self.model, hidden, sampling, self.generator))
-            embeddings = self.model.embed_tokens(tokens[-1]).to(embeddings.dtype)
+            tokens.append(draw_tokens(model, hidden, sampling, self.generator))
         return torch.cat(tokens, dim=1)

@@ -85,6 +85,11 @@ def build_head(config: HeadConfig, hidden_width: int, token_width: int) -> Head:
     raise RecipeError(named, "is not one", "Take gmm, regression, or diffusion (v_prediction, epsilon)")
 
 
+def _check_queries(kind: str) -> None:
+    if kind not in QUERY_KINDS:
+        raise RecipeError(f"queries {kind!r}", "is not a kind", f"Take {', '.join(QUERY_KINDS)}")
+
+
 class DivotLM(nn.Module):
     """A backbone with an input projection and a head.
 
@@ -106,10 +111,7 @@ class DivotLM(nn.Module):
         self, config: LanguageModelConfig, backbone: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     ) -> None:
         super().__init__()
-        if config.queries not in QUERY_KINDS:
-            raise RecipeError(
-                f"queries {config.queries!r}", "is not a kind", f"Take {', '.join(QUERY_KINDS)}"
-            )
+        _check_queries(config.queries)
         self.config, self.tokenizer = config, tokenizer
         self.vocab = add_video_tokens(tokenizer)
         if backbone.get_input_embeddings().num_embeddings < len(tokenizer):
@@ -191,7 +193,11 @@ class DivotLM(nn.Module):
         if self.config.queries == "autoregressive" and len(batch.written_tokens):
             # The first place keeps its own embedding, the others hold the token before them.
             before = self.embed_tokens(batch.written_tokens)[:, :-1].to(embeddings.dtype)
-            embeddings = embeddings.masked_scatter(self._follows(batch)[..., None], before.flatten(0, 1))
+            follows = self._follows(batch)
+            written = before.flatten(0, 1)
+            if self.config.keeps_places:
+                written = written + embeddings[follows]
+            embeddings = embeddings.masked_scatter(follows[..., None], written)
         return embeddings
 
     def _follows(self, batch: LanguageBatch) -> Tensor:
@@ -258,6 +264,15 @@ class DivotLM(nn.Module):
     def query_states(self, hidden_BLH: Tensor, batch: LanguageBatch) -> Tensor:
         """Hidden states [W, N, H] of the written clips' places."""
         return hidden_BLH[batch.writes].unflatten(0, (-1, self.config.num_tokens))
+
+    def take_queries(self, kind: str) -> None:
+        """Write clips in another way, one of `QUERY_KINDS`, from the next clip on.
+
+        Raises:
+            RecipeError: if there is no such way.
+        """
+        _check_queries(kind)
+        self.config = dataclasses.replace(self.config, queries=kind)
 
     def take_new_head(self, config: HeadConfig) -> None:
         """Put a head of new weights in the place of the one that is there.

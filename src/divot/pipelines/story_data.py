@@ -1,6 +1,6 @@
 """Films to stories that a language model can learn from: shots in a row, of each a clip and a sentence.
 
-What is written are lines of an annotations file, as `divot.data.records` reads them.
+What is written are lines of an annotations file, as `divot.data.annotations` reads them.
 """
 
 from __future__ import annotations

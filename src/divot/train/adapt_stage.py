@@ -120,26 +120,30 @@ class AdaptationModule(nn.Module):
         return self
 
     @torch.no_grad()
-    def draw(self, batch: AdaptationBatch, generator: torch.Generator | None = None) -> Tensor:
-        """Tokens [B, N, D] that the language model draws for the prompts."""
+    def draw(self, batch: AdaptationBatch, chances: list[torch.Generator]) -> Tensor:
+        """Tokens [B, N, D] that the language model draws for the prompts, each by its own chance."""
         settings = self.config.adaptation
         sampling = TokenSampling(False, settings.temperature, settings.component_temperature)
         states = self.lm.query_states(self.lm.states(batch.language), batch.language)
-        return draw_tokens(self.lm, states, sampling, generator)
+        rows = zip(states.split(1), chances, strict=True)
+        return torch.cat([draw_tokens(self.lm, row, sampling, chance) for row, chance in rows])
 
-    def forward(self, batch: AdaptationBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def forward(
+        self, batch: AdaptationBatch, chances: list[torch.Generator]
+    ) -> tuple[Tensor, dict[str, float]]:
         """The de-noising loss under drawn tokens, `true_share` of them the clips' own."""
         if self.drawn is None:
-            tokens = self.draw(batch, generator)
+            tokens = self.draw(batch, chances)
         else:
             tokens = self.drawn[batch.numbers.cpu()].to(batch.clips.device)
         share = self.config.adaptation.true_share
         if share > 0:
             with torch.no_grad():
                 true = self.tokenizer(batch.clips[:, list(SEEN_FRAMES)])
-            is_true = (torch.rand(len(tokens), generator=generator) < share).to(tokens.device)
+            drawn = torch.cat([torch.rand(1, generator=chance) for chance in chances])
+            is_true = (drawn < share).to(tokens.device)
             tokens = torch.where(is_true[:, None, None], true.to(tokens), tokens)
-        return denoising_loss(self.detokenizer, batch.clips, tokens, self.config, generator)
+        return denoising_loss(self.detokenizer, batch.clips, tokens, self.config, chances)
 
 
 class AdaptationStage:
@@ -194,7 +198,8 @@ class AdaptationStage:
         drawn = []
         for first in range(0, settings.cache_size, _DRAWN_AT_ONCE):
             numbers = range(first, min(first + _DRAWN_AT_ONCE, settings.cache_size))
-            drawn.append(self.module.draw(collate_fn([dataset[number] for number in numbers]), generator))
+            batch = collate_fn([dataset[number] for number in numbers])
+            drawn.append(self.module.draw(batch, [generator] * len(numbers)))
         tokens = torch.cat(drawn)
         with written_whole(file) as beside:
             save_file({"tokens": tokens}, beside, metadata=label)
@@ -206,7 +211,8 @@ class AdaptationStage:
         assert isinstance(module, AdaptationModule)
         from divot.video.sheets import contact_sheet
 
-        decoded = module.detokenizer.decode(module.draw(batch, torch.Generator().manual_seed(0))[:NUM_SHOWN])
+        generator = torch.Generator().manual_seed(0)
+        decoded = module.detokenizer.decode(module.draw(batch, [generator] * len(batch.clips))[:NUM_SHOWN])
         pairs = zip(batch.clips[:NUM_SHOWN], decoded, strict=True)
         contact_sheet([to_uint8(video) for pair in pairs for video in pair], path.with_suffix(".png"))
 

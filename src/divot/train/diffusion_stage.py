@@ -67,11 +67,11 @@ class DiffusionModule(nn.Module):
             self.tokenizer.eval()
         return self
 
-    def forward(self, clips_BFCHW: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def forward(self, clips_BFCHW: Tensor, chances: list[torch.Generator]) -> tuple[Tensor, dict[str, float]]:
         """Mean v-prediction error of the clips, and that of the clips at the last time alone."""
         with torch.set_grad_enabled(self.trains_tokenizer and torch.is_grad_enabled()):
             tokens = self.tokenizer(clips_BFCHW[:, list(SEEN_FRAMES)])
-        return denoising_loss(self.detokenizer, clips_BFCHW, tokens, self.config, generator)
+        return denoising_loss(self.detokenizer, clips_BFCHW, tokens, self.config, chances)
 
 
 def denoising_loss(
@@ -79,7 +79,7 @@ def denoising_loss(
     clips_BFCHW: Tensor,
     tokens_BND: Tensor,
     config: TrainConfig,
-    generator: torch.Generator,
+    chances: list[torch.Generator],
 ) -> tuple[Tensor, dict[str, float]]:
     """Mean v-prediction error of clips under tokens, and that of the clips at the last time alone.
 
@@ -88,15 +88,16 @@ def denoising_loss(
         clips_BFCHW: [B, F, 3, S, S] in [-1, 1].
         tokens_BND: what it is told of them; those of `condition_drop` of the clips give way to the null tokens.
         config: of the run.
-        generator: chance of times, noise and drop.
+        chances: of each clip: its time, noise and drop.
     """
     # float32 also under autocast: half precision would round the schedule's factors.
     latents = detokenizer.encode_frames(clips_BFCHW).float()
-    batch, total = latents.shape[0], detokenizer.config.schedule.num_timesteps
-    times = draw_timesteps(batch, total, config.last_timestep_share, generator).to(latents.device)
-    noise = torch.randn(latents.shape, generator=generator).to(latents)
+    total, last_share = detokenizer.config.schedule.num_timesteps, config.last_timestep_share
+    times = torch.cat([draw_timesteps(1, total, last_share, chance) for chance in chances]).to(latents.device)
+    noise = torch.stack([torch.randn(latents.shape[1:], generator=chance) for chance in chances]).to(latents)
     if config.condition_drop > 0:
-        is_dropped = (torch.rand(batch, generator=generator) < config.condition_drop).to(latents.device)
+        drawn = torch.cat([torch.rand(1, generator=chance) for chance in chances])
+        is_dropped = (drawn < config.condition_drop).to(latents.device)
         null = detokenizer.null_tokens.to(tokens_BND)
         tokens_BND = torch.where(is_dropped[:, None, None], null, tokens_BND)
     losses = velocity_loss(

@@ -1,6 +1,7 @@
 """The language model stage: text and clips in one sequence, cross-entropy on words and the head's loss on tokens.
 
-Letters: B sequences, C clips, F frames that the tokenizer sees, N tokens a clip, D width of a token, S pixels.
+Letters: B sequences, C clips with frames, G clips with tokens, F frames that the tokenizer sees, N tokens a clip,
+D width of a token, S pixels.
 """
 
 from __future__ import annotations
@@ -14,16 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from typing_extensions import Self
 
+from divot.config.errors import CheckpointError, DataError
 from divot.config.files import written_whole
 from divot.config.models import LanguageModelConfig
 from divot.config.presets import preset
 from divot.config.training import TrainConfig
 from divot.data.clips import to_batch
 from divot.data.tasks import LanguageDataset, LanguageSample, world_corpus
+from divot.data.tokens import TokenStore
 from divot.lm.backbone import load_backbone
 from divot.lm.batch import LanguageBatch, collate
 from divot.lm.generate import Dialogue, TextSampling
@@ -55,7 +58,7 @@ class SequenceGroup:
     language: LanguageBatch
     """Without tokens."""
     read: Tensor
-    """Numbers of the frames' clips that are read, row after row."""
+    """Numbers of the clips that are read, row after row."""
     written: Tensor
     """Those that are written."""
 
@@ -72,15 +75,18 @@ class SequenceGroup:
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """Sequences, and the frames of their clips."""
+    """Sequences with the frames of their clips, or the tokens where they are there already."""
 
     groups: tuple[SequenceGroup, ...]
     seen: Tensor
-    """[C, F, 3, S, S] in [-1, 1]."""
+    """[C, F, 3, S, S] in [-1, 1]: the first C clips, which have to be encoded."""
+    given: Tensor
+    """[G, N, D]: the tokens of the clips after them."""
 
     def to(self, device: torch.device | str) -> Self:
         """The same on another device."""
-        return type(self)(tuple(group.to(device) for group in self.groups), self.seen.to(device))
+        groups = tuple(group.to(device) for group in self.groups)
+        return type(self)(groups, self.seen.to(device), self.given.to(device))
 
 
 def to_training_batch(
@@ -89,14 +95,25 @@ def to_training_batch(
     """Join the clips, and pad the sequences in groups of about the same length: that saves most of the padding."""
     ordered = sorted(samples, key=lambda sample: len(sample.sequence))
     borders = _borders([len(sample.sequence) for sample in ordered])
-    groups, first = [], 0
-    for begin, end in pairwise([0, *borders, len(ordered)]):
-        part = ordered[begin:end]
-        if part:
-            groups.append(_group(part, first, pad_id, token_shape))
-            first += sum(len(sample.seen) for sample in part)
-    seen = to_batch([clip for sample in ordered for clip in sample.seen])
-    return TrainingBatch(tuple(groups), seen)
+    frames = [clip for sample in ordered for clip in sample.seen]
+    tokens = [clip for sample in ordered if sample.tokens is not None for clip in sample.tokens.float()]
+    seen = to_batch(frames) if frames else torch.empty(0)
+    given = torch.stack(tokens) if tokens else torch.empty(0, *token_shape)
+    # Number of each sample's first clip: those with frames count from 0, those with tokens from behind them.
+    firsts, next_seen, next_given = [], 0, len(frames)
+    for sample in ordered:
+        if sample.tokens is None:
+            firsts.append(next_seen)
+            next_seen += len(sample.seen)
+        else:
+            firsts.append(next_given)
+            next_given += len(sample.tokens)
+    groups = [
+        _group(ordered[begin:end], firsts[begin:end], pad_id, token_shape)
+        for begin, end in pairwise([0, *borders, len(ordered)])
+        if begin < end
+    ]
+    return TrainingBatch(tuple(groups), seen, given)
 
 
 def _borders(lengths: list[int]) -> tuple[int, ...]:
@@ -112,13 +129,12 @@ def _borders(lengths: list[int]) -> tuple[int, ...]:
 
 
 def _group(
-    samples: list[LanguageSample], first: int, pad_id: int, token_shape: tuple[int, int]
+    samples: list[LanguageSample], firsts: list[int], pad_id: int, token_shape: tuple[int, int]
 ) -> SequenceGroup:
     read, written = [], []
-    for sample in samples:
+    for sample, first in zip(samples, firsts, strict=True):
         read += [first + index for index in sample.read]
         written += [first + index for index in sample.written]
-        first += len(sample.seen)
     sequences = [sample.sequence for sample in samples]
     language = collate(sequences, [torch.zeros(token_shape)] * len(read), (), pad_id, token_shape)
     numbers = [torch.tensor(indices, dtype=torch.long) for indices in (read, written)]
@@ -142,12 +158,17 @@ class LanguageModule(nn.Module):
     @torch.no_grad()
     def with_tokens(self, batch: TrainingBatch) -> list[LanguageBatch]:
         """The groups of a batch with the tokens of their clips."""
-        tokens = self.tokenizer(batch.seen.to(self.tokenizer.dtype)).float()
+        tokens = batch.given
+        if len(batch.seen):
+            encoded = self.tokenizer(batch.seen.to(self.tokenizer.dtype)).float()
+            tokens = torch.cat([encoded, tokens])
         return [group.with_tokens(tokens) for group in batch.groups]
 
-    def forward(self, batch: TrainingBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def forward(
+        self, batch: TrainingBatch, chances: list[torch.Generator]
+    ) -> tuple[Tensor, dict[str, float]]:
         """Weighted sum of both losses, and each by itself: means over all words and all written clips."""
-        del generator  # Every draw of this stage is the head's own, from torch's seeded one.
+        del chances  # Every draw of this stage is the head's own, from torch's seeded one.
         groups = self.with_tokens(batch)
         losses = [self.lm(group) for group in groups]
         num_words, num_clips = sum(one.num_words for one in losses), sum(one.num_clips for one in losses)
@@ -158,13 +179,23 @@ class LanguageModule(nn.Module):
             measures["text_loss"] = float(text.detach())
         if num_clips:
             measures["video_loss"] = float(video.detach())
-        loss = text + self.video_weight * video
+        weights = [_weight(count, text.device) for count in (num_words, num_clips)]
+        loss = weights[0] * text + weights[1] * self.video_weight * video
         # All parameters take part in every step, so that optimizers and other processes know of all of them.
         reads = any(len(group.read_tokens) for group in groups)
         for part, is_used in ((self.lm.head, num_clips > 0), (self.lm.input_projection, reads)):
             if not is_used:
                 loss = loss + 0.0 * torch.stack([p.sum() for p in part.parameters()]).sum()
         return loss, measures
+
+
+def _weight(count: int, device: torch.device) -> float:
+    """Of a process's mean over so many, so that the mean over the processes is that over all that they have."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 1.0
+    total = torch.tensor(float(count), device=device)
+    distributed.all_reduce(total)
+    return count * distributed.get_world_size() / max(1.0, float(total))
 
 
 class LanguageStage:
@@ -178,10 +209,30 @@ class LanguageStage:
         self.config = config
         self.folder = ModelFolder.open(config.init_model)
         tokenizer = self.folder.tokenizer()
+        self.tokens = self._token_store()
         lm = self._language_model(tokenizer)
+        if lm.has_lora:
+            raise CheckpointError(
+                config.init_model,
+                "has a LoRA that is not folded in",
+                "Run `divot merge` and give what it writes",
+            )
         if config.language.lora.rank:
             lm.add_lora(config.language.lora)
         self.module = LanguageModule(tokenizer, lm, config.language.video_weight)
+
+    def _token_store(self) -> TokenStore | None:
+        if self.config.language.tokens is None:
+            return None
+        store, model = TokenStore(self.config.language.tokens), self.config.init_model
+        made_by, wanted = store.manifest.tokenizer_hash, self.folder.tokenizer_hash
+        if made_by != wanted:
+            raise DataError(
+                store.folder,
+                f"holds tokens of tokenizer {made_by} ({store.manifest.model}), not of {wanted} ({model})",
+                f"Encode the videos with `divot encode VIDEOS --model {model} -o STORE`",
+            )
+        return store
 
     def _language_model(self, tokenizer: VideoTokenizer) -> DivotLM:
         language = self.config.language
@@ -196,6 +247,8 @@ class LanguageStage:
             lm = self.folder.language_model()
             if language.head is not None:
                 lm.take_new_head(head)
+            if language.queries is not None:
+                lm.take_queries(language.queries)
             return lm
         settings = replace(
             sizes,
@@ -208,8 +261,7 @@ class LanguageStage:
         if settings.has_token_statistics:
             count = NUM_STATISTICS_CLIPS
             dataset = self._dataset(lm, tokenizer, count)
-            with torch.no_grad():
-                tokens = [tokenizer(to_batch(list(dataset[number].seen))) for number in range(count)]
+            tokens = [_sample_tokens(tokenizer, dataset[number]) for number in range(count)]
             lm.set_token_statistics(torch.cat(tokens))
         return lm
 
@@ -230,7 +282,7 @@ class LanguageStage:
         chat: PreTrainedTokenizerBase | None = lm.tokenizer if lm.config.uses_chat_template else None
         builder = lm.builder(self.config.language.max_length)
         size_px = tokenizer.config.frame_size
-        return LanguageDataset(self.config, builder, size_px, length, chat, rejects_file)
+        return LanguageDataset(self.config, builder, size_px, length, chat, rejects_file, self.tokens)
 
     def data(self, length: int, rejects_file: Path) -> tuple[Any, Callable[[list[Any]], Any]]:
         """Sequences of the tasks, with the frames of their clips."""
@@ -266,6 +318,11 @@ class LanguageStage:
         with written_whole(folder) as beside:
             shutil.copytree(self.folder.path, beside)
             add_language_model(beside, DEFAULT_LANGUAGE_MODEL, module.lm)
+
+
+@torch.no_grad()
+def _sample_tokens(tokenizer: VideoTokenizer, sample: LanguageSample) -> Tensor:
+    return tokenizer(to_batch(list(sample.seen))) if sample.tokens is None else sample.tokens.float()
 
 
 def _said(lm: DivotLM, batch: LanguageBatch, row: int, first: int, clips: Tensor) -> list[str]:

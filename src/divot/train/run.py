@@ -14,6 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ import numpy as np
 import torch
 import yaml
 from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import nn
 from torch.utils.data import DataLoader, Sampler
 
 from divot.config.errors import CheckpointError, RecipeError
@@ -30,10 +33,16 @@ from divot.config.merge import from_mapping
 from divot.config.training import TrainConfig
 from divot.train.optimizers import build_optimizers, rate_share
 from divot.train.stage import Stage, build_stage
-from divot.train.state import TrainState, checkpoints, load_checkpoint, save_checkpoint
+from divot.train.state import (
+    TrainState,
+    checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+    told_if_unwritable,
+)
 
 log = logging.getLogger(__name__)
-# Losses or gradients that are not numbers, in a row, after which the run stops.
+# Steps left out in a row, for losses or gradients that are not numbers or are spikes, after which the run stops.
 MAX_SKIPPED_IN_A_ROW = 20
 
 
@@ -71,18 +80,20 @@ def train(
 
     Raises:
         RecipeError: if the settings contradict each other or those the run was begun with.
-        CheckpointError: if the run cannot be taken up, or its loss stops being a number.
+        CheckpointError: if the run cannot be taken up or written, or too many steps in a row must be left out.
     """
     run = Path(run_folder)
     config.check(str(run))
-    accelerator = Accelerator(mixed_precision=config.precision, cpu=use_cpu)
+    # Gradients are kept once, not a second time for the exchange between processes.
+    exchange = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
+    accelerator = Accelerator(mixed_precision=config.precision, cpu=use_cpu, kwargs_handlers=[exchange])
     if accelerator.is_main_process:
         _keep_config(config, run)
     torch.manual_seed(config.seed)
     stage = build_stage(config)
     module = stage.module.to(accelerator.device)
     optimizers = build_optimizers(module, config.optimizer)
-    state = TrainState(module, optimizers, config.optimizer.ema_decay)
+    state = TrainState(module, optimizers, config.optimizer.ema_decay, config.optimizer.spike_factor)
     saved = checkpoints(run / "checkpoints")
     if saved:
         load_checkpoint(state, saved[-1], accelerator)
@@ -97,7 +108,7 @@ def train(
     weights = run / ("vae" if config.stage == "vae" else "model")
     was_stopped = False
     with stop:
-        for batch in _batches(config, stage, state, run, accelerator):
+        for parts in _steps(config, stage, state, run, accelerator):
             prepared.train()
             share = rate_share(state.step, config.num_steps, config.optimizer)
             for optimizer in optimizers:
@@ -105,38 +116,35 @@ def train(
                     group["lr"] = share * group["highest_lr"]
             # All chance of a step comes from its number: a run that goes on repeats what an unbroken one does.
             seeds = np.random.SeedSequence([config.seed, state.step, accelerator.process_index])
-            of_dropout, of_noise = (int(n) for n in seeds.generate_state(2))
-            torch.manual_seed(of_dropout)
-            generator = torch.Generator().manual_seed(of_noise)
-            with accelerator.autocast():
-                loss, measures = prepared(batch, generator)
-            mean_loss = float(accelerator.reduce(loss.detach(), reduction="mean"))
+            torch.manual_seed(int(seeds.generate_state(1)[0]))
+            mean_loss, measures = _gradients(prepared, parts, accelerator)
             norm = math.nan
             if math.isfinite(mean_loss):
-                accelerator.backward(loss)
                 norm = float(accelerator.clip_grad_norm_(module.parameters(), config.optimizer.clip_norm))
-                measures["gradient_norm"] = norm
             # One bad step would spoil optimizer and moving average for good: it is left out, and counted.
-            is_sound = math.isfinite(norm)
+            is_sound = math.isfinite(norm) and not state.is_spike(norm)
             if is_sound:
                 for optimizer in optimizers:
                     optimizer.step()
                 state.update_average()
+                state.norms.append(norm)
                 skipped_in_a_row = 0
             else:
                 skipped_in_a_row += 1
                 state.num_skipped += 1
+                monitor.skipped(state, config.batch_size, mean_loss, norm)
                 if skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
                     raise CheckpointError(
                         run,
-                        f"{skipped_in_a_row} losses in a row are not numbers",
-                        "Lower optimizer.learning_rate",
+                        f"{skipped_in_a_row} losses or gradients in a row are not numbers, or far above the usual",
+                        "Look at the samples named in its skipped.jsonl, or lower optimizer.learning_rate",
                     )
             for optimizer in optimizers:
                 optimizer.zero_grad()
-            for name, value in {"loss": mean_loss, **measures}.items():
-                if math.isfinite(value):
-                    since_log.setdefault(name, []).append(value)
+            for told_of in ({"loss": mean_loss, "gradient_norm": norm}, *measures):
+                for name, value in told_of.items():
+                    if math.isfinite(value):
+                        since_log.setdefault(name, []).append(value)
             state.step += 1
             state.num_clips += config.batch_size
             seen_since += config.batch_size
@@ -149,6 +157,7 @@ def train(
                 if on_progress is not None:
                     on_progress(told)
             if state.step % config.sample_every == 0 and is_sound and accelerator.is_main_process:
+                batch = parts[0].batch.to(accelerator.device)
                 stage.show(state.averaged.eval(), batch, run / "samples" / f"step_{state.step:08d}")
             # All processes leave at the same step, whichever of them was asked to.
             is_late = deadline is not None and time.monotonic() > deadline
@@ -161,35 +170,83 @@ def train(
                 break
     monitor.close()
     if accelerator.is_main_process:
-        stage.save(state.averaged, weights)
+        with told_if_unwritable(weights):
+            stage.save(state.averaged, weights)
     accelerator.wait_for_everyone()
     if was_stopped:
         raise KeyboardInterrupt
     return weights
 
 
-def _batches(
+@dataclass(frozen=True)
+class _Part:
+    """Samples of a step that go through the model at once, in this process."""
+
+    batch: Any
+    chances: list[torch.Generator]
+    """One for each sample, told by its number: noise is the same however a batch is shared out."""
+
+
+def _gradients(
+    prepared: nn.Module, parts: list[_Part], accelerator: Accelerator
+) -> tuple[float, list[dict[str, float]]]:
+    """Add up the gradients of a step's mean loss.
+
+    Returns:
+        The mean loss over the parts of all processes, not a number as soon as one of them is not; and the measures of
+        each part of this process.
+    """
+    total, measures = 0.0, []
+    for index, part in enumerate(parts):
+        is_last = index + 1 == len(parts)
+        # The processes exchange gradients once a step.
+        with nullcontext() if is_last else accelerator.no_sync(prepared):
+            with accelerator.autocast():
+                loss, told = prepared(part.batch.to(accelerator.device), part.chances)
+            total += float(accelerator.reduce(loss.detach(), reduction="mean")) / len(parts)
+            if not math.isfinite(total):
+                break
+            accelerator.backward(loss / len(parts))
+            measures.append(told)
+    return total, measures
+
+
+def _steps(
     config: TrainConfig, stage: Stage, state: TrainState, run: Path, accelerator: Accelerator
-) -> Iterator[Any]:
-    total = config.num_steps * config.batch_size
-    if config.batch_size % accelerator.num_processes:
+) -> Iterator[list[_Part]]:
+    """The parts of each step that is left."""
+    total, num_parts = config.num_steps * config.batch_size, config.grad_accumulation
+    at_once, rest = divmod(config.batch_size, accelerator.num_processes * num_parts)
+    if rest:
         raise RecipeError(
             "batch_size",
-            f"{config.batch_size} clips do not divide over {accelerator.num_processes} processes",
+            f"{config.batch_size} clips do not divide over {accelerator.num_processes} processes"
+            + (f" of {num_parts} parts" if num_parts > 1 else ""),
             "Change it",
         )
     dataset, collate = stage.data(total, run / "rejects.jsonl")
     # A loader over the numbers that are left: the data position is where the sampler begins.
+    numbers = _Numbers(state.num_clips, total, config.batch_size, accelerator)
     loader: DataLoader[Any] = DataLoader(
         dataset,
-        batch_size=config.batch_size // accelerator.num_processes,
-        sampler=_Numbers(state.num_clips, total, config.batch_size, accelerator),
+        batch_size=at_once,
+        sampler=numbers,
         num_workers=config.data.num_workers,
         collate_fn=collate,
         drop_last=True,
     )
+    mine, parts = iter(numbers), []
     for batch in loader:
-        yield batch.to(accelerator.device)
+        chances = [_chance(config.seed, next(mine)) for _ in range(at_once)]
+        parts.append(_Part(batch, chances))
+        if len(parts) == num_parts:
+            yield parts
+            parts = []
+
+
+def _chance(seed: int, number: int) -> torch.Generator:
+    state = np.random.SeedSequence([seed, number]).generate_state(1)
+    return torch.Generator().manual_seed(int(state[0]))
 
 
 class _Numbers(Sampler[int]):
@@ -234,13 +291,14 @@ class _Monitor:
         self.enabled, self.writer = enabled, None
         if not enabled:
             return
-        self.path = run / "metrics.jsonl"
-        if self.path.exists():
-            lines = [
-                line for line in self.path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step
-            ]
-            with written_whole(self.path) as beside:
-                beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        self.path, self.skipped_path = run / "metrics.jsonl", run / "skipped.jsonl"
+        for path in (self.path, self.skipped_path):
+            if path.exists():
+                lines = [
+                    line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step
+                ]
+                with written_whole(path) as beside:
+                    beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -266,6 +324,19 @@ class _Monitor:
             for key, value in row.items():
                 if key != "step":
                     self.writer.add_scalar(key, value, told.step)
+
+    def skipped(self, state: TrainState, batch_size: int, loss: float, norm: float) -> None:
+        """Note the samples of the step at hand, which is left out."""
+        if not self.enabled:
+            return
+        row = {
+            "step": state.step + 1,
+            "samples": list(range(state.num_clips, state.num_clips + batch_size)),
+            "loss": loss if math.isfinite(loss) else None,
+            "gradient_norm": norm if math.isfinite(norm) else None,
+        }
+        with self.skipped_path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
 
     def close(self) -> None:
         if self.writer is not None:

@@ -16,7 +16,10 @@ class Stage(Protocol):
 
     @property
     def module(self) -> nn.Module:
-        """Holds every parameter that is trained; its forward gives loss and measures of (batch, generator)."""
+        """Holds every parameter that is trained; its forward gives loss and measures of (batch, chances).
+
+        `chances` has a generator for each sample, so that what is drawn for it is the same in any batch.
+        """
         ...
 
     def data(self, length: int, rejects_file: Path) -> tuple[Any, Callable[[list[Any]], Any]]:

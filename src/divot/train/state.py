@@ -5,15 +5,21 @@ A checkpoint is a folder `step_00000200`, written beside its place and renamed: 
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import warnings
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
 from accelerate import Accelerator
+from safetensors import SafetensorError
 from torch import nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
@@ -21,12 +27,28 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from divot.config.errors import CheckpointError
 
+# Gradient norms that the median is taken of, and how many there must be before one is called a spike.
+NUM_NORMS, MIN_NORMS = 100, 20
+
 
 class TrainState:
-    """Module, optimizers, moving average, step, data position and random state of a run; a Stateful of torch."""
+    """Module, optimizers, moving average, step, data position and random state of a run; a Stateful of torch.
 
-    def __init__(self, module: nn.Module, optimizers: list[torch.optim.Optimizer], ema_decay: float) -> None:
-        self.module, self.optimizers = module, optimizers
+    Args:
+        module: what is trained.
+        optimizers: of its parameters.
+        ema_decay: of the moving average; 0 keeps none.
+        spike_factor: see `is_spike`; 0 keeps no norms.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizers: list[torch.optim.Optimizer],
+        ema_decay: float,
+        spike_factor: float = 0.0,
+    ) -> None:
+        self.module, self.optimizers, self.spike_factor = module, optimizers, spike_factor
         self._average: AveragedModel | None = None
         if ema_decay > 0:
             ema = get_ema_multi_avg_fn(ema_decay)
@@ -35,12 +57,19 @@ class TrainState:
         self.num_clips = 0
         """Data position: clips drawn by all processes since the first step."""
         self.num_skipped = 0
-        """Steps left out because the loss was not a number."""
+        """Steps left out because the loss was not a number, or the gradient a spike."""
+        self.norms: deque[float] = deque(maxlen=NUM_NORMS)
+        """Gradient norms of the last steps that were taken."""
 
     @property
     def averaged(self) -> nn.Module:
         """The module with the moving average of the weights; without one, the module itself."""
         return self.module if self._average is None else self._average.module
+
+    def is_spike(self, norm: float) -> bool:
+        """Whether a gradient norm is more than `spike_factor` times the median of the last ones."""
+        is_judged = self.spike_factor > 0 and len(self.norms) >= MIN_NORMS
+        return is_judged and norm > self.spike_factor * median(self.norms)
 
     def update_average(self) -> None:
         """Take the trained weights into the moving average; buffers are copied."""
@@ -54,13 +83,18 @@ class TrainState:
         # Frozen weights are those that the run began with: it begins with them again.
         options = StateDictOptions(ignore_frozen_params=True)
         weights, optimizers = get_state_dict(self.module, self.optimizers, options=options)
-        return {
+        state = {
             "module": weights,
             "optimizers": optimizers,
             "average": {} if self._average is None else self._average.state_dict(),
             "counts": torch.tensor([self.step, self.num_clips, self.num_skipped]),
             "random": torch.get_rng_state(),
         }
+        if self.spike_factor > 0:
+            # One length at every step: checkpoints are read into tensors of the shape that was written.
+            absent = [math.nan] * (NUM_NORMS - len(self.norms))
+            state["norms"] = torch.tensor([*self.norms, *absent], dtype=torch.float64)
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave."""
@@ -75,6 +109,9 @@ class TrainState:
             self._average.load_state_dict(state["average"])
         self.step, self.num_clips, self.num_skipped = (int(n) for n in state["counts"])
         torch.set_rng_state(state["random"].cpu().to(torch.uint8))
+        if self.spike_factor > 0:
+            norms = state["norms"].tolist()
+            self.norms = deque((norm for norm in norms if not math.isnan(norm)), maxlen=NUM_NORMS)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -84,17 +121,25 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def save_checkpoint(state: TrainState, folder: Path, keep: int, accelerator: Accelerator) -> Path:
-    """Write `folder/step_N` and remove all but the last `keep`."""
+    """Write `folder/step_N` and remove all but the last `keep`.
+
+    Raises:
+        CheckpointError: if it cannot be written; the last one stays, and nothing half written.
+    """
     place = folder / f"step_{state.step:08d}"
     beside = folder / f".{place.name}.partial"
     if accelerator.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(beside, ignore_errors=True)
     accelerator.wait_for_everyone()
-    with warnings.catch_warnings():
-        # One process without a process group is what most runs are.
-        warnings.simplefilter("ignore", UserWarning)
-        dcp.save({"state": state}, checkpoint_id=beside)
+    try:
+        with told_if_unwritable(place), warnings.catch_warnings():
+            # One process without a process group is what most runs are.
+            warnings.simplefilter("ignore", UserWarning)
+            dcp.save({"state": state}, checkpoint_id=beside)
+    except CheckpointError:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         if place.exists():
@@ -104,6 +149,28 @@ def save_checkpoint(state: TrainState, folder: Path, keep: int, accelerator: Acc
             _remove(old)
     accelerator.wait_for_everyone()
     return place
+
+
+@contextmanager
+def told_if_unwritable(place: Path) -> Iterator[None]:
+    """Turn what a full disk brings about, within the block that writes `place`, into an error for the user.
+
+    Raises:
+        CheckpointError: if the block cannot write.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError, CheckpointException) as error:
+        # dcp wraps what its writer raised, a value a process.
+        causes = list(error.failures.values()) if isinstance(error, CheckpointException) else []
+        first = causes[0][0] if causes else error
+        reason = getattr(first, "strerror", None) or str(first)
+        free_gb = shutil.disk_usage(next(p for p in place.parents if p.exists())).free / 1e9
+        raise CheckpointError(
+            place,
+            f"cannot be written ({reason}; {free_gb:.2f} GB are free there)",
+            "Free some space, then give the same command again: it goes on from the last whole checkpoint",
+        ) from error
 
 
 def _remove(place: Path) -> None:

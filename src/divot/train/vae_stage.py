@@ -39,13 +39,14 @@ class VaeModule(nn.Module):
         self.latent_power: Tensor
         self.register_buffer("latent_power", torch.ones(()))
 
-    def forward(self, clips_BFCHW: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def forward(self, clips_BFCHW: Tensor, chances: list[torch.Generator]) -> tuple[Tensor, dict[str, float]]:
         """Loss of one random frame of each clip."""
         batch, frames = clips_BFCHW.shape[:2]
-        picked = torch.randint(0, frames, (batch,), generator=generator)
+        picked = torch.cat([torch.randint(0, frames, (1,), generator=chance) for chance in chances])
         images = clips_BFCHW[torch.arange(batch), picked.to(clips_BFCHW.device)]
         posterior = self.vae.encode(images).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=generator).to(images)
+        shape = posterior.mean.shape[1:]
+        noise = torch.stack([torch.randn(shape, generator=chance) for chance in chances]).to(images)
         decoded = self.vae.decode(posterior.mean + posterior.std * noise).sample
         error = decoded.float() - images
         squared = error.pow(2).mean()

@@ -7,7 +7,7 @@ length.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -151,9 +151,17 @@ def spread_clips(duration_s: float, count: int) -> list[Clip]:
     Raises:
         ValueError: if `duration_s` is not positive or `count` is below 1.
     """
+    return evenly_spread(list(consecutive_clips(duration_s)), count)
+
+
+def evenly_spread(clips: Sequence[Clip], count: int) -> list[Clip]:
+    """At most `count` of some clips, evenly spread over them.
+
+    Raises:
+        ValueError: if `count` is below 1.
+    """
     if count < 1:
         raise ValueError(f"count: got {count}, wanted 1 or more")
-    clips = list(consecutive_clips(duration_s))
     kept = min(count, len(clips))
     return [clips[index * len(clips) // kept] for index in range(kept)]
 

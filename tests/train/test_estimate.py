@@ -1,0 +1,73 @@
+"""What a run would take: the numbers of the real models and optimizers, and nothing is written."""
+
+import json
+
+import pytest
+import torch
+
+from divot.config.training import LanguageConfig, LoRAConfig, OptimizerConfig, TrainConfig
+from divot.train.estimate import STATE_SHARE, Estimate, estimate, places
+from divot.train.optimizers import build_optimizers
+from divot.train.stage import build_stage
+
+
+@pytest.mark.parametrize("stage", ["tokenizer", "detokenizer", "lm", "adapt"])
+@pytest.mark.parametrize("use_muon", [False, True])
+def test_estimate_is_what_a_step_really_keeps(language_folder, stage, use_muon):
+    config = TrainConfig(
+        stage=stage,
+        init_model=str(language_folder),
+        optimizer=OptimizerConfig(use_muon=use_muon),
+        language=LanguageConfig(lora=LoRAConfig(rank=2)),
+    )
+    module = build_stage(config).module
+    trained = [p for p in module.parameters() if p.requires_grad]
+    optimizers = build_optimizers(module, config.optimizer)
+    for parameter in trained:
+        parameter.grad = torch.zeros_like(parameter)
+    for optimizer in optimizers:
+        optimizer.step()
+    kept = sum(
+        value.nbytes
+        for optimizer in optimizers
+        for state in optimizer.state.values()
+        for name, value in state.items()
+        if name != "step"
+    )
+    told = estimate(config)
+    assert told.trainable_parameters == sum(p.numel() for p in trained)
+    assert told.frozen_parameters == sum(p.numel() for p in module.parameters() if not p.requires_grad)
+    assert told.optimizer_bytes == kept
+    assert told.gradients_bytes == sum(p.grad.nbytes for p in trained)
+    assert told.average_bytes == told.weights_bytes
+
+
+def test_a_place_fits_when_the_state_leaves_the_rest_of_the_gpu():
+    state = Estimate(1, 0, int(20e9), int(20e9), int(40e9), 0)
+    by_place = {(place.gpu_gb, place.num_gpus): place for place in places(state)}
+    assert not by_place[80, 8].copies_fit
+    assert by_place[80, 8].copies_gb == 80.0 > 80 * STATE_SHARE
+    assert by_place[141, 1].copies_fit
+    assert by_place[24, 8].sharded_fits
+    assert by_place[24, 8].sharded_gb == 10.0
+    assert not by_place[24, 1].sharded_fits
+
+
+def test_dry_run_of_the_paper_needs_no_weights_and_writes_nothing(tmp_path, monkeypatch, capsys):
+    from divot.cli.main import app
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        app(["train", "detokenizer", "run", "--preset", "paper", "--plan", "--json"])
+    assert not stopped.value.code
+    told = json.loads(capsys.readouterr().out)
+    assert told["config"]["preset"] == "paper"
+    assert told["missing"].keys() == {"init_model=FOLDER", "data.videos=FOLDER"}
+    assert told["trainable_parameters"] > 1e9
+    assert told["samples"] == told["steps"] * told["samples_a_step"]
+    assert len(told["plan"]) == 10
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(SystemExit):
+        app(["train", "vae", "run", "--dry-run"])
+    assert "trainable" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
