@@ -11,7 +11,7 @@ from divot.config.recipe import parse_changes, read_recipe, recipe_names
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_that_ships_can_be_read(name):
-    needs_model = "_lm" in name or name.endswith("detokenizer")
+    needs_model = "_lm" in name or name.endswith(("detokenizer", "adapt"))
     changes = {"init_model": "somewhere", "language": {"annotations": "some.jsonl"}} if needs_model else {}
     config = read_recipe(name, {"data": {"videos": "somewhere"}, **changes})
     # A stage may have several recipes: the first names come first.
