@@ -8,9 +8,9 @@ finished are not repeated.
 """
 
 import argparse
-import json
-from datetime import datetime, timezone
 from pathlib import Path
+
+from time_tiny import machine_label
 
 from divot.config.files import write_json
 from divot.config.recipe import read_recipe
@@ -74,9 +74,8 @@ def main() -> None:
                 name, way, *(f"{measure} {score_text(value)}" for measure, value in told.items()), flush=True
             )
     run = {"steps": options.steps, "clips": options.clips, "seed": options.seed, **scores.run}
-    stamp = datetime.now(timezone.utc).strftime("%Y-%m-%d")
-    path = options.out / f"{stamp}_heads.json"
-    write_json(path, json.loads(json.dumps({"heads": rows, "run": run})))
+    path = options.out / f"{scores.run['date'][:10]}-{machine_label(scores.run['hardware'])}-heads.json"
+    write_json(path, {"heads": rows, "run": run})
     print(f"wrote {path}")
 
 

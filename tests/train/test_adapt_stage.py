@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from divot.config.errors import CheckpointError
 from divot.config.recipe import read_recipe
 from divot.config.training import AdaptationConfig, OptimizerConfig, TrainConfig
+from divot.lm.generate import Dialogue, TokenSampling
 from divot.pipelines.divot import Divot
 from divot.train.adapt_stage import AdaptationStage
 from divot.train.run import train
@@ -82,6 +83,21 @@ def test_tokens_are_the_language_models_and_not_the_clips(config):
         torch.manual_seed(0)
         losses.append(float(module(batch, chances)[0].detach()))
     assert losses[0] != losses[1]
+
+
+@pytest.mark.parametrize("queries", ["bidirectional", "autoregressive"])
+def test_tokens_are_drawn_as_generate_writes_them(config, queries):
+    stage = build_stage(config)
+    lm = stage.module.lm
+    lm.take_queries(queries)
+    dataset, collate = stage.data(2, None)
+    samples = [dataset[number] for number in range(2)]
+    drawn = stage.module.draw(
+        collate(samples), [torch.Generator().manual_seed(number) for number in range(2)]
+    )
+    generator = torch.Generator().manual_seed(1)
+    alone = Dialogue(lm, [samples[1].prompt], generator=generator).write_clip(TokenSampling())
+    assert torch.equal(drawn[1:], alone)
 
 
 def test_kept_tokens_are_drawn_once(config, tmp_path):

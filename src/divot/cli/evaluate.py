@@ -121,7 +121,12 @@ def world(
     ] = True,
     num_stories: Annotated[
         int | None,
-        typer.Option("--stories", min=0, help="Stories to have told.", show_default="a quarter of the clips"),
+        typer.Option(
+            "--stories",
+            min=0,
+            help="Stories to have told.",
+            show_default="a quarter of the clips, 0 without generation",
+        ),
     ] = None,
     is_mean: options.Mean = False,
     temperature: options.Temperature = None,
@@ -142,6 +147,8 @@ def world(
         from divot.evaluation.world_scores import evaluate_world
         from divot.pipelines.divot import Divot
 
+        if num_stories is None:
+            num_stories = num_clips // 4 if has_generation else 0
         scores = evaluate_world(
             Divot.from_pretrained(model, device, dtype.value),
             seed,
@@ -150,7 +157,7 @@ def world(
             has_generation,
             options.token_sampling(is_mean, temperature, component_temperature),
             lambda share: on_progress(share, 0),
-            num_clips // 4 if num_stories is None else num_stories,
+            num_stories,
         )
         files = [] if json_file is None or as_json else write_world_report(scores, json_file)
     lines = [f"{name:<40} {text}  (n = {number})" for name, text, number in score_rows(scores)]

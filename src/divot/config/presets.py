@@ -96,6 +96,8 @@ def _tiny() -> ModelConfig:
     lm = LanguageModelConfig(
         token_width=32,
         head=HeadConfig(num_components=8, width=256, depth=2, num_steps=20),
+        # The tokens of tiny lie in places: drawn each by itself, a sprite would come out scattered over them.
+        queries="autoregressive",
         has_token_statistics=True,
         keeps_places=True,
         backbone={

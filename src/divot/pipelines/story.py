@@ -101,24 +101,6 @@ def tell_story(
         yield StoryClip(sentence, tokens, frames, seed + number)
 
 
-def write_story_tokens(
-    lm: DivotLM,
-    instruction: str,
-    sentences: Sequence[str],
-    seed: int,
-    sampling: TokenSampling = STORY_TOKENS,
-) -> list[Tensor]:
-    """Tokens [N, D] of a clip for each of the given sentences of a story."""
-    dialogue = _begin(lm, instruction, [], [], torch.Generator().manual_seed(seed))
-    written = []
-    for sentence in sentences:
-        said, _write, read = story_segments(sentence)
-        dialogue.read([lm.builder().continuation([], [said])])
-        written.append(dialogue.write_clip(sampling)[0].cpu())
-        dialogue.read([lm.builder().continuation([], [read])], written[-1:])
-    return written
-
-
 def _begin(
     lm: DivotLM,
     instruction: str,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +27,13 @@ from divot.config.training import TrainConfig
 from divot.data.clips import to_batch
 from divot.data.tasks import LanguageDataset, task_turns
 from divot.detokenizer import VideoDetokenizer
-from divot.lm.batch import LanguageBatch, collate
-from divot.lm.generate import TokenSampling, draw_tokens
+from divot.lm.generate import Dialogue, TokenSampling
 from divot.lm.model import DivotLM
 from divot.text import conversation
 from divot.text.sequence import Sequence
 from divot.tokenizer import VideoTokenizer
 from divot.train.diffusion_stage import NUM_SHOWN, denoising_loss
+from divot.train.lm_stage import language_dataset
 from divot.video.clips import SEEN_FRAMES
 from divot.video.transform import to_uint8
 from divot.weights.store import ModelFolder, add_detokenizer, refuse_foreign_folder
@@ -46,10 +45,10 @@ _DRAWN_AT_ONCE = 32
 
 @dataclass(frozen=True)
 class AdaptationSample:
-    """A clip uint8 [F, S, S, 3], the sequence in which it is asked for, and its number in the run."""
+    """A clip uint8 [F, S, S, 3], the sequence that asks for it, and its number in the run."""
 
     frames: np.ndarray
-    sequence: Sequence
+    prompt: Sequence
     number: int
 
 
@@ -59,14 +58,14 @@ class AdaptationBatch:
 
     clips: Tensor
     """[B, F, 3, S, S] in [-1, 1]."""
-    language: LanguageBatch
-    """The prompts, without tokens."""
-    numbers: Tensor
-    """[B]."""
+    prompts: tuple[Sequence, ...]
+    """B of them."""
+    numbers: tuple[int, ...]
+    """B of them: of the samples in the run."""
 
     def to(self, device: torch.device | str) -> Self:
         """The same on another device."""
-        return type(self)(self.clips.to(device), self.language.to(device), self.numbers.to(device))
+        return replace(self, clips=self.clips.to(device))
 
 
 class AdaptationDataset:
@@ -82,18 +81,16 @@ class AdaptationDataset:
         """Sample `number`."""
         number = number % self.period if self.period else number
         record, task, rng = self.language.draw(number)
-        turns = task_turns(record, task, rng, max_questions=1)
-        sequence = self.language.builder.build(conversation(turns, self.language.chat_tokenizer))
-        return AdaptationSample(record.clips[0], sequence, number)
+        turns = [replace(turn, answer=None) for turn in task_turns(record, task, rng, max_questions=1)]
+        prompt = self.language.builder.build(conversation(turns, self.language.chat_tokenizer))
+        return AdaptationSample(record.clips[0], prompt, number)
 
 
-def to_adaptation_batch(
-    pad_id: int, token_shape: tuple[int, int], samples: list[AdaptationSample]
-) -> AdaptationBatch:
+def to_adaptation_batch(samples: list[AdaptationSample]) -> AdaptationBatch:
     """Join samples."""
-    language = collate([sample.sequence for sample in samples], (), (), pad_id, token_shape)
-    numbers = torch.tensor([sample.number for sample in samples])
-    return AdaptationBatch(to_batch([sample.frames for sample in samples]), language, numbers)
+    clips = to_batch([sample.frames for sample in samples])
+    prompts, numbers = (tuple(getattr(sample, name) for sample in samples) for name in ("prompt", "number"))
+    return AdaptationBatch(clips, prompts, numbers)
 
 
 class AdaptationModule(nn.Module):
@@ -121,12 +118,13 @@ class AdaptationModule(nn.Module):
 
     @torch.no_grad()
     def draw(self, batch: AdaptationBatch, chances: list[torch.Generator]) -> Tensor:
-        """Tokens [B, N, D] that the language model draws for the prompts, each by its own chance."""
+        """Tokens [B, N, D] that the language model writes for the prompts as in generation, each by its own chance."""
         settings = self.config.adaptation
         sampling = TokenSampling(False, settings.temperature, settings.component_temperature)
-        states = self.lm.query_states(self.lm.states(batch.language), batch.language)
-        rows = zip(states.split(1), chances, strict=True)
-        return torch.cat([draw_tokens(self.lm, row, sampling, chance) for row, chance in rows])
+        rows = zip(batch.prompts, chances, strict=True)
+        return torch.cat(
+            [Dialogue(self.lm, [prompt], generator=chance).write_clip(sampling) for prompt, chance in rows]
+        )
 
     def forward(
         self, batch: AdaptationBatch, chances: list[torch.Generator]
@@ -135,7 +133,7 @@ class AdaptationModule(nn.Module):
         if self.drawn is None:
             tokens = self.draw(batch, chances)
         else:
-            tokens = self.drawn[batch.numbers.cpu()].to(batch.clips.device)
+            tokens = self.drawn[list(batch.numbers)].to(batch.clips.device)
         share = self.config.adaptation.true_share
         if share > 0:
             with torch.no_grad():
@@ -161,20 +159,14 @@ class AdaptationStage:
             self.module.drawn = self._cached(Path(config.adaptation.cache), lm_name)
 
     def _data(self, length: int, rejects_file: Path | None) -> AdaptationDataset:
-        lm, size_px = self.module.lm, self.module.detokenizer.config.frame_size
-        chat = lm.tokenizer if lm.config.uses_chat_template else None
-        builder = lm.builder(self.config.language.max_length)
-        language = LanguageDataset(self.config, builder, size_px, length, chat, rejects_file)
+        size_px = self.module.detokenizer.config.frame_size
+        language = language_dataset(self.config, self.module.lm, size_px, length, rejects_file)
         settings = self.config.adaptation
         return AdaptationDataset(language, None if settings.cache is None else settings.cache_size)
 
-    def _collate(self) -> Callable[[list[Any]], Any]:
-        lm = self.module.lm
-        return partial(to_adaptation_batch, lm.vocab.pad, (lm.config.num_tokens, lm.config.token_width))
-
     def data(self, length: int, rejects_file: Path) -> tuple[Any, Callable[[list[Any]], Any]]:
         """Clips with their captions as prompts."""
-        return self._data(length, rejects_file), self._collate()
+        return self._data(length, rejects_file), to_adaptation_batch
 
     @torch.no_grad()
     def _cached(self, file: Path, lm_name: str) -> Tensor:
@@ -193,12 +185,12 @@ class AdaptationStage:
                     )
                 tokens: Tensor = stored.get_tensor("tokens")
                 return tokens
-        dataset, collate_fn = self._data(settings.cache_size, None), self._collate()
+        dataset = self._data(settings.cache_size, None)
         generator = torch.Generator().manual_seed(self.config.seed)
         drawn = []
         for first in range(0, settings.cache_size, _DRAWN_AT_ONCE):
             numbers = range(first, min(first + _DRAWN_AT_ONCE, settings.cache_size))
-            batch = collate_fn([dataset[number] for number in numbers])
+            batch = to_adaptation_batch([dataset[number] for number in numbers])
             drawn.append(self.module.draw(batch, [generator] * len(numbers)))
         tokens = torch.cat(drawn)
         with written_whole(file) as beside:

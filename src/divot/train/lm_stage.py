@@ -198,6 +198,20 @@ def _weight(count: int, device: torch.device) -> float:
     return count * distributed.get_world_size() / max(1.0, float(total))
 
 
+def language_dataset(
+    config: TrainConfig,
+    lm: DivotLM,
+    size_px: int,
+    length: int,
+    rejects_file: Path | None,
+    tokens: TokenStore | None = None,
+) -> LanguageDataset:
+    """The samples of a run in the words of this model; arguments as of `LanguageDataset`."""
+    chat: PreTrainedTokenizerBase | None = lm.tokenizer if lm.config.uses_chat_template else None
+    builder = lm.builder(config.language.max_length)
+    return LanguageDataset(config, builder, size_px, length, chat, rejects_file, tokens)
+
+
 class LanguageStage:
     """Trains a language model under a frozen tokenizer, whole or through a LoRA.
 
@@ -260,7 +274,7 @@ class LanguageStage:
         lm = self._new_language_model(settings)
         if settings.has_token_statistics:
             count = NUM_STATISTICS_CLIPS
-            dataset = self._dataset(lm, tokenizer, count)
+            dataset = language_dataset(self.config, lm, tokenizer.config.frame_size, count, None, self.tokens)
             tokens = [_sample_tokens(tokenizer, dataset[number]) for number in range(count)]
             lm.set_token_statistics(torch.cat(tokens))
         return lm
@@ -276,20 +290,13 @@ class LanguageStage:
         words = learn_pieces(world_corpus(seed, NUM_CORPUS_CLIPS, size_px), language.vocab_size)
         return DivotLM.new(settings, words)
 
-    def _dataset(
-        self, lm: DivotLM, tokenizer: VideoTokenizer, length: int, rejects_file: Path | None = None
-    ) -> LanguageDataset:
-        chat: PreTrainedTokenizerBase | None = lm.tokenizer if lm.config.uses_chat_template else None
-        builder = lm.builder(self.config.language.max_length)
-        size_px = tokenizer.config.frame_size
-        return LanguageDataset(self.config, builder, size_px, length, chat, rejects_file, self.tokens)
-
     def data(self, length: int, rejects_file: Path) -> tuple[Any, Callable[[list[Any]], Any]]:
         """Sequences of the tasks, with the frames of their clips."""
         lm, tokenizer = self.module.lm, self.module.tokenizer
         shape = (lm.config.num_tokens, lm.config.token_width)
+        size_px = tokenizer.config.frame_size
         return (
-            self._dataset(lm, tokenizer, length, rejects_file),
+            language_dataset(self.config, lm, size_px, length, rejects_file, self.tokens),
             partial(to_training_batch, lm.vocab.pad, shape),
         )
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -290,12 +290,7 @@ def add_detokenizer(
     Raises:
         CheckpointError: if there is no model folder.
     """
-    folder = Path(folder)
-    contents = read_contents(folder)
-    place = contents.detokenizers.get(name, detokenizer_folder(name))
-    detokenizer.save_pretrained(folder / place, dtype)
-    write_contents(folder, replace(contents, detokenizers={**contents.detokenizers, name: place}))
-    return ModelFolder(folder)
+    return _add_part(Path(folder), "detokenizers", name, detokenizer_folder(name), detokenizer, dtype)
 
 
 def add_language_model(
@@ -314,9 +309,22 @@ def add_language_model(
     Raises:
         CheckpointError: if there is no model folder.
     """
-    folder = Path(folder)
+    return _add_part(Path(folder), "language_models", name, language_model_folder(name), lm, dtype)
+
+
+def _add_part(
+    folder: Path,
+    kind: Literal["detokenizers", "language_models"],
+    name: str,
+    new_place: str,
+    part: VideoDetokenizer | DivotLM,
+    dtype: torch.dtype | None,
+) -> ModelFolder:
+    """Write a part where the one of that name is, or to a new place, and then say so in model.json."""
     contents = read_contents(folder)
-    place = contents.language_models.get(name, language_model_folder(name))
-    lm.save_pretrained(folder / place, dtype)
-    write_contents(folder, replace(contents, language_models={**contents.language_models, name: place}))
+    known: dict[str, str] = getattr(contents, kind)
+    place = known.get(name, new_place)
+    part.save_pretrained(folder / place, dtype)
+    changed: dict[str, Any] = {kind: {**known, name: place}}
+    write_contents(folder, replace(contents, **changed))
     return ModelFolder(folder)

@@ -64,7 +64,7 @@ def still_caption(scene: Scene, seed: int | np.random.Generator = 0) -> str:
     seen = " and ".join(
         f"{_with_article(_name(sprite, is_full=True))} {place_words(sprite)}" for sprite in scene.sprites
     )
-    looks, noun = _behind(scene.background)
+    looks, noun = background_words(scene.background)
     if rng.random() < 0.5:
         return _sentence(f"{seen} on {_with_article(looks)}{noun}")
     return _sentence(f"on {_with_article(looks)}{noun}, {seen}")
@@ -115,7 +115,7 @@ def _tell(scene: Scene, style: str, pick: Pick) -> str:
     story = _story(scene.sprites, is_full, pick)
     if not is_full:
         return _sentence(story)
-    looks, noun = _behind(scene.background)
+    looks, noun = background_words(scene.background)
     if pick(("before", "after")) == "before":
         return _sentence(f"on {_with_article(looks)}{noun}, {story}")
     return f"{_sentence(story)} The background is {looks if noun else _with_article(looks)}."
@@ -197,7 +197,7 @@ def place_words(sprite: Sprite) -> str:
     return PLACES[row][column]
 
 
-def _behind(background: Background) -> tuple[str, str]:
+def background_words(background: Background) -> tuple[str, str]:
     """How the background looks, and the noun to add where there is none yet."""
     if background.kind == "gradient":
         return f"gradient from {background.colour} to {background.to_colour}", ""

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from divot.world.captioning import TEXTURE_WORDS, VERBS, place_words
+from divot.world.captioning import VERBS, background_words, place_words
 from divot.world.distribution import (
     MAX_SIZE_PX,
     MIN_SIZE_PX,
@@ -385,7 +385,7 @@ def _sentence(
             _opening(dice, character, sprite, motion)
             for character, sprite, motion in zip(characters, sprites, deed.motions, strict=True)
         ]
-        return f"On a {_looks(background)}, {' while '.join(clauses)}."
+        return f"On a {''.join(background_words(background))}, {' while '.join(clauses)}."
     clauses = [
         f"{characters[place].name} {_verb(dice, deed.motions[place], sprites[place])}"
         for place in deed.actors
@@ -405,10 +405,3 @@ def _verb(dice: Dice, motion: str, sprite: Sprite) -> str:
     if motion == "spins":
         return "spins clockwise" if sprite.events[0].turn_deg > 0 else "spins anticlockwise"
     return dice.pick(VERBS[motion])
-
-
-def _looks(background: Background) -> str:
-    if background.kind == "gradient":
-        return f"gradient from {background.colour} to {background.to_colour}"
-    kind = TEXTURE_WORDS[background.texture] if background.kind == "texture" else "plain"
-    return f"{kind} {background.colour} background"
