@@ -1,9 +1,10 @@
-"""Time the language stage on videos that it reads and encodes on the fly, and on a token store of them.
+"""Time the language stage on videos encoded on the fly, on a token store of them, and on packed rows from the store.
 
     python benchmarks/time_lm_data.py --out benchmarks/results [--model tiny] [--steps 3] [--smoke]
 
-Writes Sprite World clips as mp4 with annotations, encodes them once, and times both ways in turns: a batch up to its
-tokens, and whole training steps. Prints samples a second, and writes them to a dated JSON in OUT.
+Writes Sprite World clips as mp4 with annotations, encodes them once, and times the three ways in turns: a batch up to
+its tokens, and whole training steps. Prints samples a second and the share of positions that are padding, and writes
+them to a dated JSON in OUT.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ from divot.train.optimizers import build_optimizers
 from divot.video import CLIP_RATE_FPS, write_video
 from divot.video.folders import list_videos
 
-SIZE_PX, BATCH_SIZE = 256, 8
+SIZE_PX, BATCH_SIZE = 256, 24
+# Positions of a packed row.
+PACKED_LENGTH = 1024
 
 
 def write_samples(folder: Path, count: int) -> Path:
@@ -49,8 +52,15 @@ def write_samples(folder: Path, count: int) -> Path:
 class Turn:
     """One way to the tokens: a stage with its samples and optimizers."""
 
-    def __init__(self, model: str, annotations: Path, tokens: Path | None, folder: Path, length: int) -> None:
-        language = {"annotations": str(annotations), "tokens": tokens and str(tokens), "is_new": False}
+    def __init__(
+        self, model: str, annotations: Path, tokens: Path | None, packed: int, folder: Path, length: int
+    ) -> None:
+        language = {
+            "annotations": str(annotations),
+            "tokens": tokens and str(tokens),
+            "packed_length": packed,
+            "is_new": False,
+        }
         tasks = {"caption": 1.0, "question": 3.0, "generation": 1.2}
         config = read_recipe(
             "tiny_lm",
@@ -63,14 +73,19 @@ class Turn:
         self.samples, self.collate = stage.data(length, folder / "rejects.jsonl")
         self.next = 0
         self.seconds: dict[str, list[float]] = {"batch_with_tokens": [], "training_step": []}
+        self.num_positions = self.num_padding = 0
 
     def batch(self) -> Any:
         numbers = range(self.next, self.next + BATCH_SIZE)
         self.next += BATCH_SIZE
-        return self.collate([self.samples[number] for number in numbers]).to(self.device)
+        batch = self.collate([self.samples[number] for number in numbers])
+        for group in batch.groups:
+            self.num_positions += group.language.is_present.numel()
+            self.num_padding += int((~group.language.is_present).sum())
+        return batch.to(self.device)
 
     def step(self) -> None:
-        loss, _ = self.module(self.batch(), torch.Generator())
+        loss, _ = self.module(self.batch(), [])
         loss.backward()
         for optimizer in self.optimizers:
             optimizer.step()
@@ -102,8 +117,12 @@ def main() -> None:
         divot = Divot.from_pretrained(given.model)
         encoded = encode_videos(divot, list_videos([folder]), folder / "store")
         ways = {
-            way: Turn(given.model, annotations, tokens, folder, 2 * (steps + 1) * BATCH_SIZE)
-            for way, tokens in (("on_the_fly", None), ("from_store", folder / "store"))
+            way: Turn(given.model, annotations, tokens, packed, folder, 2 * (steps + 1) * BATCH_SIZE)
+            for way, tokens, packed in (
+                ("on_the_fly", None, 0),
+                ("from_store", folder / "store", 0),
+                ("from_store_packed", folder / "store", PACKED_LENGTH),
+            )
         }
         for _ in range(steps + 1):
             for turn in ways.values():
@@ -113,17 +132,23 @@ def main() -> None:
         way: {what: BATCH_SIZE / statistics.median(taken[1:]) for what, taken in turn.seconds.items()}
         for way, turn in ways.items()
     }
-    for what in rates["on_the_fly"]:
-        before, after = rates["on_the_fly"][what], rates["from_store"][what]
-        print(
-            f"{what:<18} on the fly {before:8.2f} samples/s   from the store {after:8.2f}   x {after / before:.2f}"
-        )
+    padding = {way: turn.num_padding / turn.num_positions for way, turn in ways.items()}
+    for way, rate in rates.items():
+        told = "   ".join(f"{what} {value:8.2f} samples/s" for what, value in rate.items())
+        print(f"{way:<18} {told}   padding {padding[way]:.1%}")
     machine = hardware(divot.device)
     record = {
         "samples_per_s": rates,
+        "padding_share": padding,
         "seconds": {way: turn.seconds for way, turn in ways.items()},
         "encode_once": {"videos": len(encoded.encoded), "seconds": encoded.seconds},
-        "setting": {"videos": num_videos, "size_px": SIZE_PX, "batch_size": BATCH_SIZE, "steps": steps},
+        "setting": {
+            "videos": num_videos,
+            "size_px": SIZE_PX,
+            "batch_size": BATCH_SIZE,
+            "steps": steps,
+            "packed_length": PACKED_LENGTH,
+        },
         "load_average": os.getloadavg(),
         "hardware": machine,
         "versions": versions(),

@@ -221,7 +221,7 @@ def test_choices_are_those_of_the_code_behind():
         assert [member.value for member in choice] == list(wanted)
 
 
-@pytest.mark.parametrize(("package", "extra"), [("accelerate", "train"), ("ray.data", "cluster")])
+@pytest.mark.parametrize(("package", "extra"), [("accelerate", "train"), ("ray.data", "ray")])
 def test_package_that_is_not_installed_is_named_with_its_extra(run, monkeypatch, package, extra):
     from divot.pipelines import info
 

@@ -1,4 +1,4 @@
-"""data story and data check: what they print, write and end with."""
+"""data story, check, shards and datasets: what they print, write and end with."""
 
 import json
 
@@ -74,3 +74,28 @@ def test_shards_are_written_and_counted(run, film, tmp_path):
     assert (record["files"], record["samples"]) == (2, 1)
     assert list(record["failed"]) == [str(tmp_path / "gone.mp4")]
     assert run("data", "shards", words, "-o", out)[0] == 2
+
+
+def test_datasets_are_listed_with_their_files_and_read_by_name(run, film, tmp_path):
+    code, said, _ = run("data", "datasets")
+    assert code == 0
+    assert all(name in said for name in ("webvid", "panda70m", "activitynetqa"))
+    code, said, _ = run("data", "datasets", "--json")
+    record = json.loads(said)
+    assert (record["webvid"]["is_supported"], record["curious-george"]["is_supported"]) == (True, False)
+    assert record["webvid"]["videos"] == "PAGE_DIR/VIDEOID.mp4"
+    assert record["curious-george"]["why_not"]
+    (tmp_path / "p").mkdir()
+    film.rename(tmp_path / "p" / "7.mp4")
+    words = tmp_path / "w.csv"
+    words.write_text("videoid,page_dir,name\n7,p,A wall.\n8,p,Another.\n")
+    code, said, _ = run("data", "check", f"webvid:{words}", "--videos", tmp_path)
+    assert (code, said.splitlines()[:2]) == (1, ["1 good, 1 bad", "  unreadable: 1"])
+    code, said, _ = run(
+        "data", "shards", f"webvid:{words}", "--videos", tmp_path, "-o", tmp_path / "s", "--json"
+    )
+    assert (code, json.loads(said)["samples"]) == (1, 1)
+    code, _, err = run("data", "check", f"webvid:{words}", "--rejects", words)
+    assert code == 2
+    assert "would be overwritten" in err
+    assert run("data", "check", "nothing-known:x.csv")[0] == 2

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from divot.config.errors import DataError
-from divot.data.annotations import annotation_lines, read_annotations
 from divot.data.check import check_samples
+from divot.data.datasets import annotation_lines, read_annotations
 from divot.data.records import Record
 from divot.data.tasks import task_turns
 from video.making import make_video

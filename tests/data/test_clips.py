@@ -1,5 +1,7 @@
 """Training clips by number."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -32,6 +34,18 @@ def test_folder_of_bad_videos_alone_is_an_error(tmp_path):
     dataset = ClipDataset(DataConfig(world_share=0.0, videos=str(tmp_path)), seed=0, size_px=32, length=1)
     with pytest.raises(DataError, match=r"bad\.mp4"):
         dataset[0]
+
+
+def test_run_stops_where_more_than_the_set_share_cannot_be_read(video_file, tmp_path):
+    (tmp_path / "good.mp4").write_bytes(video_file.read_bytes())
+    for number in range(4):
+        (tmp_path / f"bad_{number}.mp4").write_text("no video")
+    config = DataConfig(world_share=0.0, videos=str(tmp_path), max_reject_share=0.9)
+    bearing = ClipDataset(config, seed=0, size_px=32, length=12)
+    assert all(bearing[number].max() > 0 for number in range(12))
+    strict = ClipDataset(dataclasses.replace(config, max_reject_share=0.5), seed=0, size_px=32, length=12)
+    with pytest.raises(DataError, match=r"files drawn could not be read.*data\.max_reject_share"):
+        [strict[number] for number in range(12)]
 
 
 def test_batch_is_frames_in_minus_one_to_one():

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from divot.config.errors import DataError, VideoReadError
-from divot.data.annotations import NoWordsError, read_annotations
+from divot.data.annotations import NoWordsError
+from divot.data.datasets import read_annotations
 from divot.data.records import read_record
 from divot.data.tasks import has_matter
 from divot.video import VideoReader

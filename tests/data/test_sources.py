@@ -82,6 +82,19 @@ def test_clips_are_spread_evenly_over_a_long_video(tmp_path):
     assert (record.captions, record.questions) == (("x",), (("q", "a"),))
 
 
+def test_of_a_part_of_a_video_its_clips_are_taken_or_the_nearest(tmp_path):
+    spans = [(2.0, 6.0), (3.5, 4.5), (5.1, 5.4), (7.0, None), (12.0, 14.0)]
+    lines = [
+        {"video": "a.mp4", "caption": "x", "start_s": start_s, "end_s": end_s} for start_s, end_s in spans
+    ]
+    samples = source(tmp_path, lines, {"a.mp4": 5})
+    parts = [told(samples.record(number, 16, 20)) for number in range(4)]
+    assert parts == [[0.01, 0.02], [0.01], [0.02], [0.03, 0.04]]
+    assert told(samples.record(0, 16, 1)) == [0.01]
+    with pytest.raises(VideoReadError, match=r"begins at 12 s, the video ends at 10\.00 s"):
+        samples.record(4, 16, 20)
+
+
 def test_a_story_takes_the_clips_that_begin_nearest(tmp_path):
     starts = [("a.mp4", 0.9), ("b.mp4", 2.0), ("a.mp4", 3.1), ("a.mp4", 5.9)]
     clips = [{"video": name, "start_s": start_s, "text": f"at {start_s}"} for name, start_s in starts]

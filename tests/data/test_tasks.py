@@ -10,7 +10,7 @@ import pytest
 
 from divot.config.errors import DataError
 from divot.config.training import DataConfig, LanguageConfig, TrainConfig
-from divot.data.annotations import read_annotations
+from divot.data.datasets import read_annotations
 from divot.data.records import _still_scene, read_record, world_record
 from divot.data.tasks import LanguageDataset, world_corpus
 from divot.text import SequenceBuilder, add_video_tokens, plain_answer

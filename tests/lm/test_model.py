@@ -10,9 +10,11 @@ from divot.config.errors import CheckpointError, RecipeError
 from divot.config.models import HeadConfig, LanguageModelConfig
 from divot.config.training import LoRAConfig
 from divot.lm.backbone import attention_mask
+from divot.lm.batch import collate
 from divot.lm.heads import RegressionHead
 from divot.lm.mask import may_attend, with_open_rows
 from divot.lm.model import DivotLM
+from divot.text.sequence import End, SequenceBuilder, Words, WriteClip, packed
 from lm.small import FAMILIES, NUM_TOKENS, WIDTH, batch_of, clip_tokens, segments, small_lm
 
 
@@ -45,6 +47,26 @@ def test_queries_see_each_other_and_what_was_before_but_nothing_behind(lm):
     behind = dataclasses.replace(batch, ids=batch.ids.clone())
     behind.ids[0, places[-1] + 2] = 5
     assert torch.allclose(before[0, places], lm.states(behind)[0, places], atol=1e-6)
+
+
+@pytest.mark.parametrize("queries", ["bidirectional", "autoregressive"])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_packed_sequences_are_read_as_if_each_were_alone(queries, attention):
+    lm = small_lm(queries=queries)
+    lm.backbone.set_attn_implementation(attention)
+    segments_ = [*segments(), segments()[1], [Words("what?"), WriteClip(), Words("now"), WriteClip(), End()]]
+    alone = batch_of(lm, segments_)
+    builder = SequenceBuilder(lm.tokenizer, NUM_TOKENS)
+    sequences = [builder.build(row) for row in segments_]
+    read, written = list(alone.read_tokens), list(alone.written_tokens)
+    row = collate([packed(sequences)], read, written, lm.vocab.pad, (NUM_TOKENS, WIDTH))
+    assert row.is_packed
+    states = torch.cat([s[p] for s, p in zip(lm.states(alone), alone.is_present, strict=True)])
+    assert torch.allclose(lm.states(row)[0], states, atol=2e-5)
+    theirs, ours = lm(alone), lm(row)
+    assert (ours.num_words, ours.num_clips) == (theirs.num_words, theirs.num_clips)
+    assert float(ours.text) == pytest.approx(float(theirs.text), rel=1e-4)
+    assert float(ours.video) == pytest.approx(float(theirs.video), rel=1e-4)
 
 
 def test_causal_queries_do_not_look_ahead():

@@ -56,6 +56,7 @@ def _batch(inputs: dict[str, Tensor], case: str) -> LanguageBatch:
         is_present=mask != 0,
         reads=values["ids_cmp_mask"],
         writes=values["ids_gen_mask"],
+        positions=torch.arange(mask.shape[1]).expand_as(mask),
         blocks=official_block_ids(mask, mask.shape[1]),
         read_tokens=embeds[values["embeds_cmp_mask"]],
         written_tokens=embeds[values["embeds_gen_mask"]],

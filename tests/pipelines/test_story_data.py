@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from divot.config.errors import DataError
-from divot.data.annotations import read_annotations
+from divot.data.datasets import read_annotations
 from divot.data.records import read_record
 from divot.pipelines.divot import Divot
 from divot.pipelines.story_data import caption_teller, model_teller, write_stories

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 import torch
@@ -55,6 +56,23 @@ def unbroken(config, tmp_path_factory):
     return run
 
 
+def test_packed_rows_have_the_losses_of_padded_ones(config):
+    tasks = {"caption": 1.0, "question": 1.0, "generation": 1.0, "story": 1.0}
+    language = dataclasses.replace(config.language, tasks=tasks)
+    told = []
+    for length in (0, 700):
+        settings = dataclasses.replace(config, language=dataclasses.replace(language, packed_length=length))
+        stage = LanguageStage(settings)
+        samples, collate = stage.data(8, None)
+        batch = collate([samples[number] for number in range(8)])
+        loss, measures = stage.module.eval()(batch, [])
+        told.append([float(loss.detach()), measures["text_loss"], measures["video_loss"]])
+        if length:
+            assert [group.language.is_packed for group in batch.groups] == [True]
+            assert batch.groups[0].language.ids.shape[1] <= length
+    assert told[1] == pytest.approx(told[0], rel=1e-4)
+
+
 def weights(run):
     folder = run / "model" / "lm"
     return {**load_file(folder / "model.safetensors"), **load_file(folder / "backbone" / "model.safetensors")}
@@ -81,6 +99,24 @@ def test_a_run_that_was_stopped_gives_the_same_weights(config, unbroken, tmp_pat
     ours, theirs = weights(run), weights(unbroken)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_language_model_of_another_folder_goes_on_with_the_units_of_the_new_tokens(
+    config, model_folder, tmp_path
+):
+    other = shutil.copytree(config.init_model, tmp_path / "other")
+    place = other / "lm" / "config.json"
+    place.write_text(json.dumps({**json.loads(place.read_text()), "has_token_statistics": True}))
+    settings = dataclasses.replace(config, init_model=str(model_folder), init_lm=str(other))
+    lm = LanguageStage(settings).module.lm
+    before = ModelFolder.open(other).language_model()
+    weights = dict(before.backbone.named_parameters())
+    assert all(torch.equal(value, weights[name]) for name, value in lm.backbone.named_parameters())
+    assert not torch.equal(lm.token_mean, before.token_mean)
+    with pytest.raises(RecipeError, match="init_lm"):
+        dataclasses.replace(settings, language=dataclasses.replace(config.language, is_new=True)).check(
+            "test"
+        )
 
 
 def test_losses_fall(config, tmp_path):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +17,9 @@ import yaml
 from divot.cli.main import EXIT_INTERRUPTED
 from divot.config.errors import CheckpointError, RecipeError
 from divot.config.training import OptimizerConfig, TrainConfig
-from divot.train.run import MAX_SKIPPED_IN_A_ROW, train
+from divot.train.blocks import compile_blocks, repeated_blocks
+from divot.train.run import MAX_SKIPPED_IN_A_ROW, _Numbers, train
+from divot.train.stage import build_stage
 
 STEPS = 4
 
@@ -217,6 +220,43 @@ def test_parts_of_a_batch_one_after_the_other_take_the_same_step(config, unbroke
     run = tmp_path / "run"
     train(dataclasses.replace(config, grad_accumulation=2), run, use_cpu=True)
     assert losses(run) == pytest.approx(losses(unbroken), rel=1e-4)
+
+
+def test_recomputed_activations_take_the_same_step(config, unbroken, tmp_path):
+    run = tmp_path / "run"
+    train(dataclasses.replace(config, recompute=True), run, use_cpu=True)
+    assert losses(run) == pytest.approx(losses(unbroken), rel=1e-5)
+
+
+def test_every_block_is_compiled_by_itself(config):
+    module = build_stage(config).module
+    compile_blocks(module)
+    assert {type(block).__name__ for block in repeated_blocks(module)} >= {"TransformerBlock", "UNetStage"}
+    assert all(block._compiled_call_impl is not None for block in repeated_blocks(module))
+
+
+@pytest.mark.parametrize("num_processes", [1, 2, 4])
+def test_processes_share_out_each_batch_and_a_taken_up_run_sees_no_number_twice(num_processes):
+    def numbers(first, processes):
+        own = [
+            list(_Numbers(first, 24, 8, SimpleNamespace(num_processes=processes, process_index=index)))
+            for index in range(processes)
+        ]
+        share = 8 // processes
+        return [
+            one
+            for batch in range(len(own[0]) // share)
+            for mine in own
+            for one in mine[batch * share :][:share]
+        ]
+
+    # One batch by one process, then the rest by so many.
+    assert numbers(0, 1)[:8] + numbers(8, num_processes) == list(range(24))
+
+
+def test_sharded_weights_with_muon_are_refused(config, tmp_path):
+    with pytest.raises(RecipeError, match=r"use_muon=false"):
+        train(dataclasses.replace(config, sharded=True), tmp_path / "run", use_cpu=True)
 
 
 def test_a_batch_that_cannot_be_parted_is_refused(config, tmp_path):

@@ -1,4 +1,4 @@
-"""data story, check, shards."""
+"""data story, check, shards, datasets."""
 
 from __future__ import annotations
 
@@ -86,7 +86,8 @@ def check(
     source: Annotated[
         Path,
         typer.Argument(
-            help="Folder of videos and pictures, or annotations file (jsonl, csv).", show_default=False
+            help="Folder of videos and pictures, annotations file (jsonl, csv), or NAME:PATH of a data set.",
+            show_default=False,
         ),
     ],
     videos: Annotated[
@@ -108,9 +109,10 @@ def check(
     with screen.progress("check", unit="samples") as on_progress:
         from divot.config.files import refuse_overwriting, write_json
         from divot.data.check import check_samples
+        from divot.data.datasets import split_name
 
         outputs = [file for file in (json_file, rejects) if file is not None]
-        refuse_overwriting(source, outputs)
+        refuse_overwriting(split_name(source)[1], outputs)
         report = check_samples(source, videos, min_side, workers, on_progress)
         record = report.to_json()
         if json_file is not None and json_file != Path("-"):
@@ -129,7 +131,10 @@ def check(
 
 @app.command()
 def shards(
-    annotations: Annotated[Path, typer.Argument(help="Annotations file (jsonl, csv).", show_default=False)],
+    annotations: Annotated[
+        Path,
+        typer.Argument(help="Annotations file (jsonl, csv), or NAME:PATH of a data set.", show_default=False),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of shards to write or to continue.")],
     videos: Annotated[
         Path | None,
@@ -162,3 +167,32 @@ def shards(
     )
     if index.left_out:
         raise typer.Exit(EXIT_SOME_BAD)
+
+
+@app.command()
+def datasets(as_json: options.AsJson = False, quiet: options.Quiet = False) -> None:
+    """Data sets that are read as they are published, by name: give NAME:PATH as annotations."""
+    from divot.data.datasets import DATASETS
+
+    record = {
+        one.name: {
+            "title": one.title,
+            "annotations": one.annotations,
+            "videos": one.videos,
+            "is_supported": one.is_supported,
+            "why_not": one.why_not,
+        }
+        for one in DATASETS.values()
+    }
+    rows = [
+        (
+            one.name,
+            one.title,
+            one.annotations if one.is_supported else f"not supported: {one.why_not}",
+            one.videos,
+        )
+        for one in DATASETS.values()
+    ]
+    Screen(as_json, quiet).table(
+        record, ("name", "data set", "annotations", "in the folder of the videos"), rows
+    )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from divot.cli import options
-from divot.cli.options import DtypeName, FitName, SamplingName
+from divot.cli.options import DtypeName, EngineName, FitName, SamplingName
 from divot.cli.screen import Screen, print_warning
+
+if TYPE_CHECKING:
+    from divot.pipelines.encode_workers import Workers
 
 EXIT_SOME_FAILED = 1
 
@@ -52,6 +55,22 @@ def encode(
     fit: options.Fit = FitName.crop,
     sampling: Annotated[SamplingName, typer.Option(help="Clips to read.")] = SamplingName.consecutive,
     batch_size: Annotated[int, typer.Option(min=1, help="Clips that are encoded at once.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that encode; with ray, at most.")] = 1,
+    engine: Annotated[
+        EngineName, typer.Option(help="local: this machine. ray: Ray Data, here or on a cluster.")
+    ] = EngineName.local,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a running Ray cluster (auto: of this machine).", show_default="starts Ray here"
+        ),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float, typer.Option(min=0.0, help="With ray: GPUs, or the share of one, for each worker; 0 for CPU.")
+    ] = 0.0,
+    rejects: Annotated[
+        Path | None, typer.Option(help="Write a line for each video that cannot be read here (jsonl).")
+    ] = None,
     model: options.Model = "tiny",
     device: options.Device = "auto",
     dtype: options.Dtype = DtypeName.float32,
@@ -70,7 +89,9 @@ def encode(
         from divot.video.folders import list_videos
 
         paths = list_videos(videos)
-        divot = Divot.from_pretrained(model, device, dtype.value)
+        pool = _workers(engine, workers, device, gpus_per_worker, ray_address)
+        # Workers have models of their own; what this one tells them needs no device.
+        divot = Divot.from_pretrained(model, device if pool is None else "cpu", dtype.value)
         done = encode_videos(
             divot,
             paths,
@@ -80,7 +101,10 @@ def encode(
             on_progress,
             on_failure=lambda name, cause: print_warning(f"{name}: {cause}. It was left out"),
             sampling=sampling.value,
+            workers=pool,
         )
+        if rejects is not None:
+            done.write_rejects(rejects)
     rate = done.num_clips / done.seconds if done.seconds else 0.0
     record = {
         "store": str(out),
@@ -99,6 +123,22 @@ def encode(
     )
     if done.failed:
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _workers(
+    engine: EngineName, count: int, device: str, gpus_per_worker: float, ray_address: str | None
+) -> Workers | None:
+    if engine is EngineName.ray:
+        from divot.pipelines.encode_ray import RayWorkers
+
+        return RayWorkers(count, device, gpus_per_worker, ray_address)
+    if ray_address is not None or gpus_per_worker:
+        raise typer.BadParameter("--ray-address and --gpus-per-worker are for --engine ray")
+    if count == 1:
+        return None
+    from divot.pipelines.encode_workers import ProcessWorkers
+
+    return ProcessWorkers(count, device)
 
 
 def decode(

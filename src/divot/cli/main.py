@@ -23,7 +23,7 @@ EXTRAS = {
     "cv2": "data",
     "webdataset": "data",
     "gradio": "app",
-    "ray": "cluster",
+    "ray": "ray",
 }
 """Package that not every installation has -> the extra that brings it."""
 

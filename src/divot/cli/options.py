@@ -20,6 +20,13 @@ class DtypeName(str, Enum):
     bfloat16 = "bfloat16"
 
 
+class EngineName(str, Enum):
+    """What encodes many videos."""
+
+    local = "local"
+    ray = "ray"
+
+
 class FitName(str, Enum):
     """Ways to make a picture square."""
 

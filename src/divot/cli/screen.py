@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -53,6 +53,22 @@ class Screen:
             console = Console(soft_wrap=True, highlight=False)
             for line in lines:
                 console.print(Text(line))
+
+    def table(self, record: dict[str, Any], columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Print what came out: the record as JSON, or the rows as a table."""
+        if self._as_json or self._quiet:
+            self.result(record)
+            return
+        from rich import box
+        from rich.console import Console
+        from rich.table import Column, Table
+        from rich.text import Text
+
+        # Folded, not cut off: what is in a table may be looked for in a log.
+        table = Table(*(Column(name, overflow="fold") for name in columns), box=box.SIMPLE_HEAD)
+        for row in rows:
+            table.add_row(*map(Text, row))
+        Console(highlight=False).print(table)
 
     @contextmanager
     def progress(self, label: str, unit: str = "clips") -> Iterator[Progress]:

@@ -23,6 +23,8 @@ class DataConfig:
     flip: bool = True
     """Mirror half of the clips from `videos`."""
     num_workers: int = 0
+    max_reject_share: float = 0.5
+    """Share of the files drawn that may be unreadable; above it the run stops."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ class LanguageConfig:
     )
     """Task (see `TASKS`) -> share among the samples."""
     annotations: str | None = None
-    """A file of captions, questions and answers for files in `data.videos`, or a folder of shards; see docs/data.md."""
+    """A file of captions, questions and answers for files in `data.videos`, a data set as it is published (NAME:PATH,
+    see docs/datasets.md), or a folder of shards; see docs/data.md."""
     tokens: str | None = None
     """A token store of the annotated videos: their tokens are taken from it, and they are not read or encoded again."""
     max_clips: int = 20
@@ -84,6 +87,8 @@ class LanguageConfig:
     """Most turns of one conversation."""
     max_length: int = 2048
     """Longest sequence; clips are never cut in half."""
+    packed_length: int = 0
+    """Positions of a row into which several sequences are packed, none of which sees another; 0 pads each by itself."""
     video_weight: float = 1.0
     """Of the head's loss, beside 1 for the text."""
     backbone: str | None = None
@@ -133,6 +138,12 @@ class TrainConfig:
     num_steps: int = 1000
     precision: str = "no"
     """`no` for float32, `bf16` for autocast."""
+    sharded: bool = False
+    """Spread weights, gradients and optimizer states over the processes (FSDP2) instead of a copy in each (DDP)."""
+    recompute: bool = False
+    """Run each block again on the way back instead of keeping its activations (gradient checkpointing)."""
+    compile: bool = False
+    """Compile the blocks (torch.compile): slow to begin, faster on GPUs."""
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     language: LanguageConfig = field(default_factory=LanguageConfig)
@@ -151,6 +162,9 @@ class TrainConfig:
     """In the vae stage, weight of the KL term, nats a latent position."""
     init_model: str | None = None
     """Model folder or preset whose tokenizer and de-tokenizer the run starts from."""
+    init_lm: str | None = None
+    """In the lm stage, the model folder or preset whose language model the run begins with, the units of its tokens
+    measured again: for a tokenizer that was trained further."""
     init_vae: str | None = None
     """Folder of an AutoencoderKL in diffusers' form."""
     init_unet: str | None = None
@@ -189,15 +203,21 @@ class TrainConfig:
         """
         if self.stage not in STAGES:
             raise RecipeError(source, f"stage is {self.stage!r}", f"Choose one of {', '.join(STAGES)}")
-        if not 0 <= self.data.world_share <= 1:
-            raise RecipeError(
-                source, f"data.world_share is {self.data.world_share}", "Give a share from 0 to 1"
-            )
+        for name, share in (
+            ("world_share", self.data.world_share),
+            ("max_reject_share", self.data.max_reject_share),
+        ):
+            if not 0 <= share <= 1:
+                raise RecipeError(source, f"data.{name} is {share}", "Give a share from 0 to 1")
         if self.stage in ("lm", "adapt"):
             self._check_language(source)
         if self.adaptation.cache_size < 1 or not 0 <= self.adaptation.true_share <= 1:
             raise RecipeError(
                 source, "adaptation.cache_size or true_share is out of range", "Give 1 or more, and a share"
+            )
+        if self.init_lm is not None and (self.language.is_new or self.language.backbone is not None):
+            raise RecipeError(
+                source, "init_lm names a language model, but a new one is wanted", "Set language.is_new=false"
             )
         if self.language.tokens is not None and self.stage != "lm":
             raise RecipeError(
@@ -229,6 +249,10 @@ class TrainConfig:
                 f"grad_accumulation is {self.grad_accumulation}, batch_size {self.batch_size}",
                 "Give a divisor of batch_size",
             )
+        if self.sharded and self.optimizer.use_muon:
+            raise RecipeError(
+                source, "sharded weights do not go with Muon", "Set optimizer.use_muon=false or sharded=false"
+            )
         if self.data.num_workers < 0 or self.keep_checkpoints < 1:
             raise RecipeError(
                 source, "data.num_workers or keep_checkpoints is too small", "Give 0 (1) or more"
@@ -244,6 +268,10 @@ class TrainConfig:
             raise RecipeError(source, f"language.tasks names {unknown[0]!r}", f"Known: {', '.join(TASKS)}")
         if min(language.tasks.values(), default=-1.0) < 0 or not sum(language.tasks.values()):
             raise RecipeError(source, "language.tasks has no share above 0", "Give shares of 0 or more")
+        if language.packed_length < 0:
+            raise RecipeError(
+                source, f"language.packed_length is {language.packed_length}", "Give 0, or positions of a row"
+            )
         if self.data.world_share == 1 and language.tokens is not None:
             raise RecipeError(
                 source,

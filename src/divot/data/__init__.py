@@ -2,6 +2,10 @@
 
 clips.py          clips for training, by number
 annotations.py    what is said about videos and pictures: JSON lines, tables
+datasets.py       the same by the name of a data set, as its publisher writes it
+publishers.py     how publishers write: each one's rows to lines of annotations
+rows.py           rows of tables and JSON files with their fields
+packed.py         files inside tar files
 records.py        clips with words, from the files that are annotated or from Sprite World
 shards.py         annotated files in webdataset shards, written and read
 sources.py        where the records of annotated files come from: the files, shards, a token store

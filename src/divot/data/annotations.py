@@ -7,11 +7,13 @@ import io
 import json
 import math
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from divot.config.errors import DataError, VideoReadError
+from divot.data.packed import PackedFile
 
 if TYPE_CHECKING:
     from divot.video.clips import Clip
@@ -19,12 +21,19 @@ if TYPE_CHECKING:
 MIN_STORY_CLIPS, MAX_STORY_CLIPS = 2, 20
 _SAMPLE_REMEDY = 'Write {"video": "a.mp4", "caption": "...", "questions": [["...", "..."]]}'
 _TALK_REMEDY = 'Write "conversations": [{"from": "human", "value": "..."}, {"from": "gpt", "value": "..."}]'
+_TIMES_REMEDY = 'Write "start_s": 4.5, "end_s": 9.0, seconds of a video'
 _TABLE_REMEDY = "Give a table with the columns video or image, and caption or question and answer"
+_OFFICIAL_REMEDY = 'Write "questions": ["...", ...], "answers": ["...", ...] of the same length'
 # What stands for a video or a picture in the text of others.
 _MARKS = re.compile(r"<(?:image|video)>")
 _STORY_REMEDY = (
     'Write {"story": "Tell ...", "clips": [{"video": "a.mp4", "start_s": 12.0, "text": "..."}, ...]}'
 )
+# What begins at the very end of a part is no longer of it.
+_EDGE_S = 0.0005
+
+Found = tuple[int, "Annotation | DataError"]
+"""A line of an annotations file, from 1, and its sample, or in its place what is wrong with it."""
 
 
 class NoWordsError(DataError):
@@ -38,6 +47,11 @@ class StoryClip:
     path: Path
     start_s: float
     text: str
+
+    @property
+    def name(self) -> str:
+        """The file, for messages."""
+        return str(self.path)
 
     def place(self, duration_s: float) -> Clip:
         """The clip in its video, which lasts `duration_s`.
@@ -70,49 +84,74 @@ class Annotation:
     """The clips of a story in order; captions and questions are then empty."""
     is_conversation: bool = False
     """Whether the questions follow from each other, and are asked in their order from the first on."""
+    start_s: float = 0.0
+    """Where the part of the video begins that is told about."""
+    end_s: float | None = None
+    """Where it ends; None is the end of the video."""
+    packed: PackedFile | None = None
+    """Of a file in the tar file `path`, its place there."""
+
+    @property
+    def name(self) -> str:
+        """The file, for messages."""
+        return str(self.path) if self.packed is None else f"{self.path}:{self.packed.name}"
+
+    def place(self, duration_s: float) -> Clip:
+        """What is told about of a video which lasts `duration_s`: of any length, not only that of a clip.
+
+        Raises:
+            VideoReadError: if the video ends before that begins.
+        """
+        from divot.video.clips import Clip
+
+        if self.start_s >= duration_s:
+            cause = f"what is told begins at {self.start_s:g} s, the video ends at {duration_s:.2f} s"
+            raise VideoReadError(self.name, cause, "Correct the times, or get the whole video")
+        if self.end_s is None or self.end_s >= duration_s:
+            return Clip(0, self.start_s, duration_s - self.start_s)
+        return Clip(0, self.start_s, max(_EDGE_S, self.end_s - _EDGE_S - self.start_s))
 
 
-def read_annotations(file: str | Path, root: str | Path | None) -> list[Annotation]:
+def file_lines(file: Path, root: Path) -> list[Found]:
     """The samples of an annotations file; docs/data.md has every form of line.
+
+    Rows of a table about the same part of a file are one sample, in the place of the first of them.
 
     Args:
         file: a table if its name ends in .csv, else a line of JSON for each sample.
-        root: folder of the paths; None takes the one of the file.
+        root: folder of the paths.
 
     Raises:
-        DataError: if the file cannot be read, or a line is not of a known form; names the line.
-    """
-    annotations = []
-    for _, annotation in annotation_lines(Path(file), root):
-        if isinstance(annotation, DataError):
-            raise annotation
-        annotations.append(annotation)
-    return annotations
-
-
-def annotation_lines(file: Path, root: str | Path | None) -> list[tuple[int, Annotation | DataError]]:
-    """The samples of an annotations file, or in its place the error of a line; each with its line, from 1.
-
-    Rows of a table about the same file are one sample, in the place of the first of them.
-
-    Raises:
-        DataError: if the file cannot be read, or holds no sample.
+        DataError: if the file cannot be read.
     """
     try:
         # A table from a spreadsheet may begin with a mark of its encoding.
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(file, f"cannot be read ({error})", "Give a jsonl or csv file") from error
-    root = file.parent if root is None else Path(root)
-    is_table = file.suffix.lower() == ".csv"
-    found = _table_rows(file, text, root) if is_table else _json_lines(file, text, root)
-    if not found:
-        raise DataError(file, "holds no annotation", "Give a line for each video")
-    return found
+    if file.suffix.lower() == ".csv":
+        return merged(_table_rows(file, text, root))
+    return _json_lines(file, text, root)
 
 
-def _json_lines(file: Path, text: str, root: Path) -> list[tuple[int, Annotation | DataError]]:
-    found: list[tuple[int, Annotation | DataError]] = []
+def merged(lines: Iterable[Found]) -> list[Found]:
+    """Samples about the same part of a file become one, in the place of the first; conversations stay as they are."""
+    kept: dict[Any, Found] = {}
+    for line, one in lines:
+        if isinstance(one, DataError) or one.is_conversation:
+            kept[len(kept)] = (line, one)
+            continue
+        about = (one.path, one.packed, one.is_image, one.start_s, one.end_s)
+        line, before = kept.get(about, (line, replace(one, captions=(), questions=())))
+        assert isinstance(before, Annotation)
+        # The caption may stand beside each question.
+        captions = tuple(dict.fromkeys(before.captions + one.captions))
+        kept[about] = (line, replace(before, captions=captions, questions=before.questions + one.questions))
+    return list(kept.values())
+
+
+def _json_lines(file: Path, text: str, root: Path) -> list[Found]:
+    found: list[Found] = []
     # Not `splitlines`: JSON may hold other ends of lines inside its words.
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
@@ -123,34 +162,34 @@ def _json_lines(file: Path, text: str, root: Path) -> list[tuple[int, Annotation
     return found
 
 
-def _table_rows(file: Path, text: str, root: Path) -> list[tuple[int, Annotation | DataError]]:
+def _table_rows(file: Path, text: str, root: Path) -> Iterator[Found]:
     rows = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
-    found: dict[Any, tuple[int, Annotation | DataError]] = {}
     try:
         columns = set(rows.fieldnames or ())
         if not columns & {"video", "image"} or not columns & {"caption", "question"}:
             raise DataError(f"{file}:1", "is not the header of such a table", _TABLE_REMEDY)
         for row in rows:
-            line, where = rows.line_num, f"{file}:{rows.line_num}"
+            where = f"{file}:{rows.line_num}"
             try:
                 if None in row:
                     raise DataError(where, "has more columns than the header", _TABLE_REMEDY)
-                one = _parse_sample({key: value for key, value in row.items() if value}, where, root)
+                values: dict[str, Any] = {key: value for key, value in row.items() if value}
+                for key in ("start_s", "end_s"):
+                    if key in values:
+                        values[key] = _number_in(values[key])
+                yield rows.line_num, parse_sample(values, where, root)
             except DataError as error:
-                found[line] = (line, error)
-                continue
-            line, before = found.get(
-                (one.path, one.is_image), (line, replace(one, captions=(), questions=()))
-            )
-            assert isinstance(before, Annotation)
-            # The caption may stand beside each question.
-            captions = tuple(dict.fromkeys(before.captions + one.captions))
-            merged = replace(before, captions=captions, questions=before.questions + one.questions)
-            found[one.path, one.is_image] = (line, merged)
+                yield rows.line_num, error
     except csv.Error as error:
         where = f"{file}:{rows.reader.line_num}"
         raise DataError(where, f"is no row of a table ({error})", _TABLE_REMEDY) from error
-    return list(found.values())
+
+
+def _number_in(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def parse_annotation(line: str, where: str, root: Path) -> Annotation:
@@ -171,10 +210,11 @@ def parse_annotation(line: str, where: str, root: Path) -> Annotation:
         raise DataError(where, "is not JSON", "Write one JSON object a line") from error
     if not isinstance(values, dict):
         raise DataError(where, "is no JSON object", _SAMPLE_REMEDY)
-    return _parse_story(values, where, root) if "story" in values else _parse_sample(values, where, root)
+    return _parse_story(values, where, root) if "story" in values else parse_sample(values, where, root)
 
 
-def _parse_sample(values: dict[str, Any], where: str, root: Path) -> Annotation:
+def parse_sample(values: dict[str, Any], where: str, root: Path) -> Annotation:
+    """What stands in one line about a video or a picture; arguments and errors as of `parse_annotation`."""
     if ("video" in values) == ("image" in values):
         raise DataError(where, "names neither a video nor an image, or both", _SAMPLE_REMEDY)
     name = values.get("video", values.get("image"))
@@ -184,29 +224,51 @@ def _parse_sample(values: dict[str, Any], where: str, root: Path) -> Annotation:
     captions = [told] if isinstance(told, str) else told
     if not isinstance(captions, list) or not all(map(_is_text, captions)):
         raise NoWordsError(where, "has a caption without words", _SAMPLE_REMEDY)
-    asked = _questions(values, where)
+    asked, is_conversation = _questions(values, where)
     if not captions and not asked:
         raise NoWordsError(where, "has neither a caption nor questions", _SAMPLE_REMEDY)
+    start_s, end_s = _times(values, where)
     return Annotation(
-        root / name, tuple(captions), asked, "image" in values, is_conversation="conversations" in values
+        root / name,
+        tuple(captions),
+        asked,
+        "image" in values,
+        is_conversation=is_conversation,
+        start_s=start_s,
+        end_s=end_s,
     )
 
 
-def _questions(values: dict[str, Any], where: str) -> tuple[tuple[str, str], ...]:
-    """Pairs of question and answer, in whichever way the line has them."""
+def _times(values: dict[str, Any], where: str) -> tuple[float, float | None]:
+    """`start_s` and `end_s`."""
+    start_s, end_s = values.get("start_s", 0.0), values.get("end_s")
+    if "image" in values and {"start_s", "end_s"} & values.keys():
+        raise DataError(where, "has times, but a picture has none", _TIMES_REMEDY)
+    if not isinstance(start_s, (int, float)) or not 0 <= start_s < math.inf:
+        raise DataError(where, f"has start_s {start_s!r}, which is no time", _TIMES_REMEDY)
+    if end_s is not None and (not isinstance(end_s, (int, float)) or not start_s < end_s < math.inf):
+        raise DataError(where, f"has end_s {end_s!r}, which is not after {start_s:g}", _TIMES_REMEDY)
+    return float(start_s), None if end_s is None else float(end_s)
+
+
+def _questions(values: dict[str, Any], where: str) -> tuple[tuple[tuple[str, str], ...], bool]:
+    """Pairs of question and answer, in whichever way the line has them; whether they follow from each other."""
     ways = [way for way in ("questions", "question", "conversations") if way in values]
     if len(ways) > 1:
         raise DataError(where, f"has both {ways[0]} and {ways[1]}", "Give one of them")
     asked: Any = values.get("questions", [])
+    is_official = "answers" in values or (not ways and "image" in values and "data" in values)
     if "conversations" in values:
         asked = _conversation(values["conversations"], where)
+    elif is_official:
+        asked = _official_turns(values, where)
     elif "question" in values or "answer" in values:
-        asked = [[values.get("question"), values.get("answer")]]
+        asked = [_without_marks([values.get("question"), values.get("answer")])]
     if not isinstance(asked, list) or not all(
         isinstance(pair, list) and len(pair) == 2 and all(map(_is_text, pair)) for pair in asked
     ):
         raise NoWordsError(where, "has a question or an answer without words", _SAMPLE_REMEDY)
-    return tuple((question, answer) for question, answer in asked)
+    return tuple((question, answer) for question, answer in asked), is_official or "conversations" in values
 
 
 def _conversation(turns: Any, where: str) -> list[list[str]]:
@@ -226,6 +288,23 @@ def _conversation(turns: Any, where: str) -> list[list[str]]:
     return [said[number : number + 2] for number in range(0, len(said), 2)]
 
 
+def _official_turns(values: dict[str, Any], where: str) -> list[list[Any]]:
+    """Turns as the official training reads them: questions and answers in two lists, or of a picture in turn in `data`.
+
+    Source: TencentARC/Divot at 675afcc, src/data/control_video.py.
+    """
+    asked, answers = values.get("questions"), values.get("answers")
+    if answers is None and isinstance(values["data"], list):
+        asked, answers = values["data"][::2], values["data"][1::2]
+    if not isinstance(asked, list) or not isinstance(answers, list) or len(asked) != len(answers):
+        raise DataError(where, "has not as many answers as questions", _OFFICIAL_REMEDY)
+    return [_without_marks(list(pair)) for pair in zip(asked, answers, strict=True)]
+
+
+def _without_marks(pair: list[Any]) -> list[Any]:
+    return [_MARKS.sub("", text).strip() if isinstance(text, str) else text for text in pair]
+
+
 def annotation_values(annotation: Annotation, root: Path) -> dict[str, Any]:
     """What is said about a video or a picture, for a line that `parse_annotation` reads.
 
@@ -233,9 +312,13 @@ def annotation_values(annotation: Annotation, root: Path) -> dict[str, Any]:
         annotation: not of a story.
         root: paths in this folder are told from here.
     """
-    path = annotation.path
+    path = annotation.path if annotation.packed is None else annotation.path / annotation.packed.name
     told_path = path.relative_to(root) if path.is_relative_to(root) else path
     values: dict[str, Any] = {"image" if annotation.is_image else "video": told_path.as_posix()}
+    if annotation.start_s:
+        values["start_s"] = annotation.start_s
+    if annotation.end_s is not None:
+        values["end_s"] = annotation.end_s
     if annotation.captions:
         values["caption"] = annotation.captions
     if annotation.is_conversation:

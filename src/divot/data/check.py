@@ -6,15 +6,18 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from divot.config.errors import DataError, VideoReadError
 from divot.config.files import written_whole
-from divot.data.annotations import Annotation, NoWordsError, StoryClip, annotation_lines
+from divot.data.annotations import Annotation, NoWordsError, StoryClip
+from divot.data.datasets import annotation_lines, split_name
+from divot.data.packed import on_disk
 from divot.data.token_writer import hash_file
-from divot.video import CLIP_DURATION_S, Clip, VideoReader
+from divot.video import CLIP_DURATION_S, VideoReader
 from divot.video.folders import PICTURE_SUFFIXES, list_samples
 
 REASONS = ("unreadable", "too_short", "too_small", "odd_aspect", "empty_caption", "duplicate")
@@ -29,7 +32,7 @@ class BadSample:
     """A sample that training cannot, or should not, use."""
 
     file: str
-    """The video or picture; the annotations file where the line itself is wrong."""
+    """The video or picture (in a tar file: TAR:NAME); the annotations where the line itself is wrong."""
     line: int | None
     """Its line in the annotations file; None in a folder."""
     reason: str
@@ -72,7 +75,7 @@ def check_samples(
     too short; of a story each clip is looked at.
 
     Args:
-        source: a folder of videos and pictures, or an annotations file.
+        source: a folder of videos and pictures, or annotations as in `annotation_lines`.
         root: folder of the paths in an annotations file; None takes the one of the file.
         min_side_px: least length of a picture's shorter side.
         num_workers: threads; decoding runs in all of them at once.
@@ -130,11 +133,15 @@ class _Sample:
             for part in parts:
                 fault = _fault(part, min_side_px)
                 if fault is not None:
-                    return self.bad(*fault, file=str(part.path)), ""
-            hashes = {path: hash_file(path)[0] for path in {part.path for part in parts}}
+                    return self.bad(*fault, file=part.name), ""
+            hashes = {part.name: _content_hash(part) for part in parts}
         except (VideoReadError, DataError) as error:
-            return self.bad("unreadable", error.cause, file=error.source), ""
-        return None, " ".join(f"{hashes[part.path]}@{getattr(part, 'start_s', 0)}" for part in parts)
+            # What is packed is read from a copy, which bears another name.
+            return self.bad(
+                "unreadable", error.cause, file=error.source if self.content.story else self.file
+            ), ""
+        about = [(hashes[part.name], part.start_s, getattr(part, "end_s", None)) for part in parts]
+        return None, repr(about)
 
 
 def _samples(source: Path, root: str | Path | None) -> list[_Sample]:
@@ -143,18 +150,35 @@ def _samples(source: Path, root: str | Path | None) -> list[_Sample]:
             _Sample(str(path), None, Annotation(path, is_image=path.suffix.lower() in PICTURE_SUFFIXES))
             for path in list_samples(source)
         ]
+    # Of a folder of captioned files each error names one of them, of a file its line.
+    is_folder = split_name(source)[1].is_dir()
     return [
-        _Sample(str(source if isinstance(found, DataError) else found.path), number, found)
+        _Sample(
+            _wrong_file(found, source, is_folder) if isinstance(found, DataError) else found.name,
+            number,
+            found,
+        )
         for number, found in annotation_lines(source, root)
     ]
 
 
+def _wrong_file(error: DataError, source: Path, is_folder: bool) -> str:
+    return error.source if is_folder else str(source)
+
+
+def _content_hash(part: Annotation | StoryClip) -> str:
+    with _open(part) as file:
+        return hash_file(file)[0]
+
+
+def _open(part: Annotation | StoryClip) -> AbstractContextManager[Path]:
+    return on_disk(part.path, part.packed if isinstance(part, Annotation) else None)
+
+
 def _fault(part: Annotation | StoryClip, min_side_px: int) -> tuple[str, str] | None:
     """Reason and cause, of a file that can be read."""
-    with VideoReader(part.path) as reader:
-        place = (
-            part.place(reader.duration_s) if isinstance(part, StoryClip) else Clip(0, 0, reader.duration_s)
-        )
+    with _open(part) as file, VideoReader(file) as reader:
+        place = part.place(reader.duration_s)
         reader.frames_at_times([place.start_s + place.duration_s * share for share in (0, 0.5, 1)])
         width, height = reader.width, reader.height
     is_picture = isinstance(part, Annotation) and part.is_image

@@ -17,8 +17,10 @@ from divot.config.training import DataConfig
 from divot.video.folders import list_videos
 from divot.world import clip as world_clip
 
-# A clip whose file cannot be read is replaced by another draw this often before the folder is given up.
-MAX_DRAWS = 20
+# A clip whose file cannot be read is replaced by another draw, this often at most.
+MAX_DRAWS = 1000
+# Draws after which the share of those that failed is judged.
+MIN_JUDGED = 20
 log = logging.getLogger(__name__)
 
 
@@ -27,16 +29,32 @@ class Rejects:
 
     Args:
         file: a jsonl file that takes a line for each.
+        max_share: of the draws, that may fail.
     """
 
-    def __init__(self, file: Path | None = None) -> None:
-        self.file = file
+    def __init__(self, file: Path | None = None, max_share: float = 1.0) -> None:
+        self.file, self.max_share = file, max_share
         self.causes: dict[str, str] = {}
+        self.num_read = self.num_failed = 0
 
     def add(self, path: Path, error: VideoReadError) -> None:
-        """Take note of a file."""
-        if str(path) in self.causes:
-            return
+        """Take note of a file that was drawn.
+
+        Raises:
+            DataError: if more than `max_share` of the draws have failed.
+        """
+        self.num_failed += 1
+        if str(path) not in self.causes:
+            self._tell(path, error)
+        num_drawn = self.num_read + self.num_failed
+        if num_drawn >= MIN_JUDGED and self.num_failed > self.max_share * num_drawn:
+            raise DataError(
+                str(path.parent),
+                f"{self.num_failed} of {num_drawn} files drawn could not be read (the last: {error})",
+                "Repair or remove them (`divot data check` names all), or raise data.max_reject_share",
+            )
+
+    def _tell(self, path: Path, error: VideoReadError) -> None:
         self.causes[str(path)] = error.cause
         log.warning("left out: %s", error)
         if self.file is not None:
@@ -56,7 +74,7 @@ class ClipDataset:
         self, config: DataConfig, seed: int, size_px: int, length: int, rejects_file: Path | None = None
     ) -> None:
         self.config, self.seed, self.size_px, self.length = config, seed, size_px, length
-        self.rejects = Rejects(rejects_file)
+        self.rejects = Rejects(rejects_file, config.max_reject_share)
         self.videos = list_videos([config.videos]) if config.videos and config.world_share < 1 else []
 
     def __len__(self) -> int:
@@ -74,6 +92,7 @@ class ClipDataset:
             except VideoReadError as error:
                 self.rejects.add(path, error)
                 continue
+            self.rejects.num_read += 1
             return frames[:, :, ::-1] if self.config.flip and rng.random() < 0.5 else frames
         raise DataError(
             str(self.config.videos),

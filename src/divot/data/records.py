@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from divot.config.errors import VideoReadError
 from divot.data.annotations import Annotation, StoryClip
+from divot.data.packed import on_disk
 from divot.world import Event, Scene, caption, clip, is_held_out, render, sample_scene, still_caption
 from divot.world.distribution import clip_generator
 from divot.world.questions import questions
@@ -87,7 +89,7 @@ def _still_scene(seed: int, number: int) -> Scene:
 
 
 def read_record(annotation: Annotation, size_px: int, max_clips: int) -> Record:
-    """The clips of an annotated file, at most `max_clips` of them, spread evenly over it; or all those of a story.
+    """The clips of what an annotation tells about, at most `max_clips`, spread evenly over it; all those of a story.
 
     Raises:
         VideoReadError: if a file cannot be read, or ends before a clip of the story begins.
@@ -102,9 +104,14 @@ def read_record(annotation: Annotation, size_px: int, max_clips: int) -> Record:
         told = tuple(part.text for part in annotation.story)
         shown = _story_frames(annotation.story, fit)
         return Record(shown, (), instruction=annotation.instruction, sentences=told, clip_captions=told)
-    with VideoReader(annotation.path) as reader:
-        places = spread_clips(reader.duration_s, max_clips)
-        frames = [reader.frames_at_times(place.times_s, fit) for place in places]
+    try:
+        with on_disk(annotation.path, annotation.packed) as file, VideoReader(file) as reader:
+            part = annotation.place(reader.duration_s)
+            clips = spread_clips(part.duration_s, max_clips)
+            places = [replace(clip, start_s=part.start_s + clip.start_s) for clip in clips]
+            frames = [reader.frames_at_times(place.times_s, fit) for place in places]
+    except VideoReadError as error:
+        raise VideoReadError(annotation.name, error.cause, error.remedy) from error
     if annotation.is_image:
         frames = [np.repeat(frames[0][:1], CLIP_FRAMES, axis=0)]
     return Record(

@@ -10,18 +10,19 @@ its place in the tar file, so that sample number n costs the same wherever it st
 
 from __future__ import annotations
 
+import hashlib
 import json
-import tarfile
-import tempfile
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 
-from divot.config.errors import DataError, VideoReadError
+from divot.config.errors import DataError
 from divot.config.files import write_json, written_whole
-from divot.data.annotations import Annotation, annotation_lines, annotation_values, parse_annotation
+from divot.data.annotations import Annotation, annotation_values, parse_annotation
+from divot.data.datasets import split_name, usable_lines
+from divot.data.packed import PackedFile, damaged, list_packed, on_disk, packed_content
 from divot.data.records import Record, read_record
 from divot.data.token_writer import hash_file
 
@@ -72,7 +73,7 @@ def write_shards(
     Shards that a stopped run has finished are kept. A file that cannot be read is left out.
 
     Args:
-        annotations: the file; it may hold no story, whose clips may be of several videos.
+        annotations: as in `usable_lines`; without stories, whose clips may be of several videos.
         folder: made if it is not there.
         root: folder of the paths in the annotations; None takes the one of the file.
         samples_per_shard: of the last one, fewer.
@@ -84,10 +85,13 @@ def write_shards(
     """
     if samples_per_shard < 1:
         raise ValueError(f"samples_per_shard: got {samples_per_shard}, wanted 1 or more")
-    annotations, folder = Path(annotations), Path(folder)
-    root = annotations.parent if root is None else Path(root)
+    dataset, path = split_name(annotations)
+    folder = Path(folder)
+    root = Path(root) if root is not None else (path if path.is_dir() else path.parent)
     samples = _single_files(annotations, root)
-    index = _begun_index(folder, hash_file(annotations)[0], samples_per_shard)
+    index = _begun_index(
+        folder, _content_hash(path, "" if dataset is None else dataset.name), samples_per_shard
+    )
     for first in range(len(index.shards) * samples_per_shard, len(samples), samples_per_shard):
         part = samples[first : first + samples_per_shard]
         index.shards.append(_write_shard(folder / f"{len(index.shards):06d}.tar", part, first, root))
@@ -135,7 +139,7 @@ class ShardSource:
             raise DataError(folder, "holds no sample", "Run `divot data shards` to its end")
         self._shards = index.shards
         self._ends = list(accumulate(shard.samples for shard in index.shards))
-        self._members: dict[int, list[_Member]] = {}
+        self._members: dict[int, list[PackedFile]] = {}
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -143,21 +147,14 @@ class ShardSource:
     def annotation(self, number: int) -> Annotation:
         """See `RecordSource`."""
         path, words, _ = self._place(number)
-        return parse_annotation(_content(path, words).decode(), f"{path}:{words.name}", self._root)
+        return parse_annotation(packed_content(path, words).decode(), f"{path}:{words.name}", self._root)
 
     def record(self, number: int, size_px: int, max_clips: int) -> Record:
         """See `RecordSource`."""
         path, _, pictures = self._place(number)
-        # Decoders read files: one of the sample's own, as long as it takes.
-        with tempfile.TemporaryDirectory() as beside:
-            file = Path(beside) / pictures.name
-            file.write_bytes(_content(path, pictures))
-            try:
-                return read_record(replace(self.annotation(number), path=file), size_px, max_clips)
-            except VideoReadError as error:
-                raise VideoReadError(f"{path}:{pictures.name}", error.cause, error.remedy) from error
+        return read_record(replace(self.annotation(number), path=path, packed=pictures), size_px, max_clips)
 
-    def _place(self, number: int) -> tuple[Path, _Member, _Member]:
+    def _place(self, number: int) -> tuple[Path, PackedFile, PackedFile]:
         """The shard of a sample, and where in it its words and its video or picture are."""
         shard = bisect_right(self._ends, number)
         path = self._folder / self._shards[shard].file
@@ -168,48 +165,34 @@ class ShardSource:
         return path, words, pictures
 
 
-@dataclass(frozen=True)
-class _Member:
-    name: str
-    offset: int
-    size_bytes: int
-
-
-def _members(path: Path, num_samples: int) -> list[_Member]:
+def _members(path: Path, num_samples: int) -> list[PackedFile]:
     """Words and video or picture of each sample, in turn."""
-    try:
-        with tarfile.open(path) as tar:
-            found = [_Member(member.name, member.offset_data, member.size) for member in tar]
-    except (OSError, tarfile.TarError) as error:
-        raise _damaged(path, str(error)) from error
+    found = list_packed(path)
     if len(found) != 2 * num_samples:
-        raise _damaged(path, f"{len(found)} files instead of {2 * num_samples}")
+        raise damaged(path, f"{len(found)} files instead of {2 * num_samples}")
     return sorted(found, key=lambda member: (member.name.split(".")[0], not member.name.endswith(".json")))
 
 
-def _content(path: Path, member: _Member) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            file.seek(member.offset)
-            return file.read(member.size_bytes)
-    except OSError as error:
-        raise _damaged(path, str(error)) from error
-
-
-def _damaged(path: Path, cause: str) -> DataError:
-    return DataError(path, f"is missing or damaged ({cause})", "Copy the shards again, or make them anew")
-
-
-def _single_files(file: Path, root: Path) -> list[Annotation]:
+def _single_files(annotations: str | Path, root: Path) -> list[Annotation]:
     samples = []
-    for number, found in annotation_lines(file, root):
-        if isinstance(found, DataError):
-            raise found
+    for number, found in usable_lines(annotations, root):
         if found.story:
             cause = "is a story, shards hold videos and pictures with words of their own"
-            raise DataError(f"{file}:{number}", cause, "Keep stories in an annotations file")
+            raise DataError(f"{annotations}:{number}", cause, "Keep stories in an annotations file")
         samples.append(found)
     return samples
+
+
+def _content_hash(annotations: Path, dataset: str) -> str:
+    """What annotations are known by: their content, of a folder the names and sizes of its files; and their form."""
+    if not annotations.is_dir():
+        content = hash_file(annotations)[0]
+        if not dataset:
+            return content
+    else:
+        files = sorted(path for path in annotations.rglob("*") if path.is_file())
+        content = repr([(str(path.relative_to(annotations)), path.stat().st_size) for path in files])
+    return hashlib.sha256(f"{dataset} {content}".encode()).hexdigest()
 
 
 def _begun_index(folder: Path, annotations_sha256: str, samples_per_shard: int) -> ShardIndex:
@@ -243,11 +226,12 @@ def _write_shard(path: Path, samples: list[Annotation], first: int, root: Path) 
     ):
         for number, sample in enumerate(samples, start=first):
             try:
-                content = sample.path.read_bytes()
-            except OSError as error:
-                left_out[str(sample.path)] = f"cannot be read ({error.strerror})"
+                with on_disk(sample.path, sample.packed) as one:
+                    content, suffix = one.read_bytes(), one.suffix.lower().removeprefix(".")
+            except (OSError, DataError) as error:
+                cause = error.cause if isinstance(error, DataError) else f"cannot be read ({error.strerror})"
+                left_out[sample.name] = cause
                 continue
             words = json.dumps(annotation_values(sample, root), ensure_ascii=False).encode()
-            suffix = sample.path.suffix.lower().removeprefix(".")
             tar.write({"__key__": f"{number:09d}", "json": words, suffix: content})
     return SampleShard(path.name, len(samples) - len(left_out), left_out)

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from divot.config.errors import VideoReadError
-from divot.data.annotations import Annotation, StoryClip, read_annotations
+from divot.data.annotations import Annotation, StoryClip
+from divot.data.datasets import read_annotations, split_name
 from divot.data.records import Record, read_record
 from divot.data.shards import ShardSource
 from divot.data.tokens import StoredVideo, TokenStore
-from divot.video.clips import CLIP_DURATION_S, CLIP_FRAMES, evenly_spread
+from divot.video.clips import CLIP_DURATION_S, CLIP_FRAMES, Clip, evenly_spread
 
 
 class RecordSource(Protocol):
@@ -39,24 +40,20 @@ class RecordSource(Protocol):
 
 
 def record_source(file: str | Path, root: str | Path | None, tokens: TokenStore | None) -> RecordSource:
-    """The samples of an annotations file, or of a folder of shards.
+    """The samples of an annotations file, of a data set as it is published, or of a folder of shards.
 
     Args:
-        file: the annotations, or the folder.
+        file: the annotations (of a data set NAME:PATH), or the folder.
         root: folder of the paths in them; None takes the one of the file, or that folder.
         tokens: a store of the videos; None reads the files.
 
     Raises:
         DataError: if the annotations cannot be used.
     """
-    file = Path(file)
-    files: RecordSource
-    if file.is_dir():
-        root = file if root is None else Path(root)
-        files = ShardSource(file, root)
-    else:
-        root = file.parent if root is None else Path(root)
-        files = FileSource(read_annotations(file, root))
+    dataset, path = split_name(file)
+    root = Path(root) if root is not None else (path if path.is_dir() else path.parent)
+    is_shards = dataset is None and path.is_dir()
+    files: RecordSource = ShardSource(path, root) if is_shards else FileSource(read_annotations(file, root))
     return files if tokens is None else StoredSource(files, tokens, root)
 
 
@@ -119,7 +116,7 @@ class StoredSource:
                 tokens=tokens,
             )
         video = self._video(annotation.path)
-        kept = evenly_spread(video.clips, max_clips)
+        kept = evenly_spread(_clips_of(annotation, video), max_clips)
         tokens = torch.cat([self._clip(video, clip.index) for clip in kept])
         return Record(
             no_frames,
@@ -160,6 +157,18 @@ class StoredSource:
                 path, cause, "Encode it into the store by the path that the annotations give"
             )
         return self._store.video(nearest[0])
+
+
+def _clips_of(annotation: Annotation, video: StoredVideo) -> list[Clip]:
+    """The stored clips whose middle is in the part that is told about, or the one nearest to it."""
+    if annotation.end_s is None and not annotation.start_s:
+        return list(video.clips)
+    part = annotation.place(max(clip.start_s + clip.duration_s for clip in video.clips))
+    end_s = part.start_s + part.duration_s
+    middles = [(clip.start_s + clip.duration_s / 2, clip) for clip in video.clips]
+    inside = [clip for middle, clip in middles if part.start_s <= middle < end_s]
+    centre = (part.start_s + end_s) / 2
+    return inside or [min(middles, key=lambda one: abs(one[0] - centre))[1]]
 
 
 def _num_shared(one: Path, other: Path) -> int:

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+# Draws of a sample that have nothing for its tasks, after which the annotations are given up.
+MAX_WITHOUT_MATTER = 20
 STORY_TASKS = ("continuation", "story")
 """What is learned from stories; all else is learned from single clips."""
 FROM_CLIP_SHARE = 0.2
@@ -88,7 +90,7 @@ class LanguageDataset:
     ) -> None:
         self.config, self.builder, self.size_px, self.length = config, builder, size_px, length
         self.chat_tokenizer = chat_tokenizer
-        self.rejects = Rejects(rejects_file)
+        self.rejects = Rejects(rejects_file, config.data.max_reject_share)
         shares = config.language.tasks
         # In their own order: a file may name them in another, and the draws are the same.
         self.tasks = [task for task in TASKS if shares.get(task, 0) > 0]
@@ -112,14 +114,20 @@ class LanguageDataset:
             DataError: if draw after draw gives nothing.
         """
         rng = random.Random(f"{self.config.seed} {number}")
+        num_without = 0
         for _ in range(MAX_DRAWS):
             task = rng.choices(self.tasks, self.shares)[0]
             record = self._record(task, number, rng)
-            if record is not None and has_matter(record, task):
+            if record is None:
+                continue
+            if has_matter(record, task):
                 return record, task, rng
+            num_without += 1
+            if num_without >= MAX_WITHOUT_MATTER:
+                break
         raise DataError(
             str(self.config.language.annotations),
-            f"{MAX_DRAWS} draws in a row gave nothing for the tasks {', '.join(self.tasks)}",
+            f"draw after draw gave nothing for the tasks {', '.join(self.tasks)}",
             "Add captions or questions, repair the files, or change language.tasks",
         )
 
@@ -132,10 +140,12 @@ class LanguageDataset:
         chosen = rng.randrange(len(self.source))
         most = 1 if task.endswith("generation") else self.config.language.max_clips
         try:
-            return self.source.record(chosen, self.size_px, most)
+            record = self.source.record(chosen, self.size_px, most)
         except VideoReadError as error:
             self.rejects.add(Path(error.source), error)
             return None
+        self.rejects.num_read += 1
+        return record
 
     def _sample(self, record: Record, task: str, rng: random.Random) -> LanguageSample:
         if task == "continuation":

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +62,7 @@ class TokenStoreWriter:
                 write_json(path, asdict(manifest))
             self.manifest = read_manifest(self.folder)
             _check_agreement(self.folder, self.manifest, manifest)
-            self._remove_leftovers()
+            self.remove_leftovers()
             videos, num_bytes = read_videos(self.folder)
         except BaseException:
             self._lock.close()
@@ -98,44 +100,75 @@ class TokenStoreWriter:
         sha256, size_bytes = hash_file(path)
         finished = self._videos.get(name)
         if finished is not None:
-            is_whole = all((self.folder / shard.file).is_file() for shard in finished.shards)
-            if finished.sha256 == sha256 and is_whole:
+            if is_stored(self.folder, finished, sha256):
                 return None
-            self._forget(finished)
-        return VideoEntry(self, name, sha256, size_bytes)
+            self.forget(name)
+        return VideoEntry(self.folder, self.manifest, name, sha256, size_bytes, self.append)
 
-    def _append(self, video: StoredVideo) -> None:
+    def finished(self, name: str) -> StoredVideo | None:
+        """The video of that name, if it has a line."""
+        return self._videos.get(name)
+
+    def append(self, video: StoredVideo) -> None:
+        """Write the line of a video whose shards are there."""
         self._lines.write(_line(video))
         self._videos[video.name] = video
 
-    def _forget(self, video: StoredVideo) -> None:
+    def forget(self, name: str) -> None:
         """Remove a video's line, then its shards."""
-        del self._videos[video.name]
+        video = self._videos.pop(name)
+        self._write_lines()
+        _remove(self.folder / shard.file for shard in video.shards)
+
+    def sort(self, names: Iterable[str]) -> None:
+        """Put the lines of the videos of these names into their order, after the others."""
+        last = {name: self._videos[name] for name in names if name in self._videos}
+        others = {name: video for name, video in self._videos.items() if name not in last}
+        if list(self._videos) != [*others, *last]:
+            self._videos = others | last
+            self._write_lines()
+
+    def _write_lines(self) -> None:
         self._lines.close()
         path = self.folder / VIDEOS_FILE
         with written_whole(path) as beside:
-            beside.write_bytes(b"".join(_line(v) for v in self._videos.values()))
+            beside.write_bytes(b"".join(_line(video) for video in self._videos.values()))
         self._lines = _opened_to_append(path)
-        for shard in video.shards:
-            (self.folder / shard.file).unlink(missing_ok=True)
 
-    def _remove_leftovers(self) -> None:
+    def remove_leftovers(self) -> None:
+        """Remove what killed processes left half written; no other may be at work on the store."""
         for pattern in (".manifest.*.json", ".videos.*.jsonl", f"{SHARDS_FOLDER}/*/.*.safetensors"):
             for path in self.folder.glob(pattern):
                 path.unlink(missing_ok=True)
 
 
 class VideoEntry:
-    """A video that is being written; `TokenStoreWriter.start` makes it.
+    """The shards of one video, being written; `TokenStoreWriter.start` makes it, or another process by itself.
+
+    Args:
+        folder: the store.
+        manifest: the store's.
+        name: of the video in the store.
+        sha256: of the video file's content.
+        size_bytes: of the video file.
+        on_finish: called with the video when all its shards are there.
 
     Attributes:
-        name: of the video in the store.
         num_done: clips that are safe already; add the one after them first.
     """
 
-    def __init__(self, writer: TokenStoreWriter, name: str, sha256: str, size_bytes: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        name: str,
+        sha256: str,
+        size_bytes: int,
+        on_finish: Callable[[StoredVideo], None] | None = None,
+    ) -> None:
         self.name = name
-        self._writer, self._sha256, self._size_bytes = writer, sha256, size_bytes
+        self._folder, self._manifest, self._on_finish = folder, manifest, on_finish
+        self._sha256, self._size_bytes = sha256, size_bytes
         self._key = hashlib.sha256(name.encode()).hexdigest()[:16]
         self._clips: list[Clip] = []
         self._shards: list[Shard] = []
@@ -149,7 +182,7 @@ class VideoEntry:
         Raises:
             ValueError: if it is not the next one, or its tokens are not of the store's shape and type.
         """
-        manifest = self._writer.manifest
+        manifest = self._manifest
         if clip.index != len(self._clips):
             raise ValueError(f"clip: got number {clip.index}, wanted {len(self._clips)}")
         wanted = (manifest.num_tokens, manifest.token_width)
@@ -162,34 +195,33 @@ class VideoEntry:
             self._write_shard()
 
     def finish(self) -> StoredVideo:
-        """Write what is left and the video's line."""
+        """Write what is left."""
         if self._waiting:
             self._write_shard()
         clips, shards = tuple(self._clips), tuple(self._shards)
         video = StoredVideo(self.name, self._sha256, self._size_bytes, clips, shards)
-        self._writer._append(video)
+        if self._on_finish is not None:
+            self._on_finish(video)
         return video
 
     def discard(self) -> None:
         """Remove what was written of this video."""
-        for shard in self._shards:
-            (self._writer.folder / shard.file).unlink(missing_ok=True)
+        _remove(self._folder / shard.file for shard in self._shards)
         self._clips, self._shards, self._waiting = [], [], []
 
     def _take_up(self) -> None:
         """Find the whole shards that a stopped run left of the same file; remove the video's others."""
-        manifest, folder = self._writer.manifest, self._writer.folder
-        is_in_row = True
-        for index, path in enumerate(sorted((folder / SHARDS_FOLDER / self._key[:2]).glob(f"{self._key}-*"))):
-            times = self._times_in(path) if is_in_row and path.name == self._file_name(index) else None
+        # Asked for by name: a folder of a large store is long to list.
+        there = list(takewhile(Path.is_file, (self._folder / self._file(index) for index in count())))
+        for path in there:
+            times = self._times_in(path)
             # A short shard is the last one of its video: cheap to make again, and then nothing is special.
-            if times is None or len(times) != manifest.clips_per_shard:
-                is_in_row = False
-                path.unlink()
-                continue
+            if times is None or len(times) != self._manifest.clips_per_shard:
+                break
             first = len(self._clips)
             self._clips += [Clip(first + i, start_s, length_s) for i, (start_s, length_s) in enumerate(times)]
-            self._shards.append(Shard(path.relative_to(folder).as_posix(), len(times)))
+            self._shards.append(Shard(path.relative_to(self._folder).as_posix(), len(times)))
+        _remove(there[len(self._shards) :])
 
     def _times_in(self, path: Path) -> list[list[float]] | None:
         try:
@@ -205,16 +237,16 @@ class VideoEntry:
         rows = len(self._waiting)
         first = len(self._clips) - rows
         times = [[clip.start_s, clip.duration_s] for clip in self._clips[first:]]
-        file = f"{SHARDS_FOLDER}/{self._key[:2]}/{self._file_name(len(self._shards))}"
+        file = self._file(len(self._shards))
         tensors = {"tokens": torch.stack(self._waiting), "times_s": torch.tensor(times, dtype=torch.float64)}
-        with written_whole(self._writer.folder / file) as beside:
+        with written_whole(self._folder / file) as beside:
             # One metadata key only: safetensors writes several in an order of its own.
             save_file(tensors, beside, metadata={"divot": self._label(first)})
         self._shards.append(Shard(file, rows))
         self._waiting = []
 
-    def _file_name(self, index: int) -> str:
-        return f"{self._key}-{index:05d}.safetensors"
+    def _file(self, index: int) -> str:
+        return f"{SHARDS_FOLDER}/{self._key[:2]}/{self._key}-{index:05d}.safetensors"
 
     def _label(self, first_clip: int) -> str:
         return json.dumps(
@@ -222,9 +254,14 @@ class VideoEntry:
                 "video": self.name,
                 "sha256": self._sha256,
                 "first_clip": first_clip,
-                "tokenizer_hash": self._writer.manifest.tokenizer_hash,
+                "tokenizer_hash": self._manifest.tokenizer_hash,
             }
         )
+
+
+def is_stored(folder: Path, video: StoredVideo, sha256: str) -> bool:
+    """Whether a store has all shards of a video, and they are of a file with that content."""
+    return video.sha256 == sha256 and all((folder / shard.file).is_file() for shard in video.shards)
 
 
 def hash_file(path: str | Path) -> tuple[str, int]:
@@ -246,6 +283,12 @@ def hash_file(path: str | Path) -> tuple[str, int]:
 
 def _line(video: StoredVideo) -> bytes:
     return (json.dumps(video.to_dict(), ensure_ascii=False) + "\n").encode()
+
+
+def _remove(shards: Iterable[Path]) -> None:
+    # The last one first: what a kill leaves is the beginning of the row, and the next run finds it.
+    for path in reversed(list(shards)):
+        path.unlink(missing_ok=True)
 
 
 def _check_unused(folder: Path) -> None:

@@ -131,7 +131,7 @@ def add_lora(backbone: PreTrainedModel, config: LoRAConfig, new_rows: Sequence[i
 def attention_mask(
     config: PretrainedConfig,
     embeddings_BLH: Tensor,
-    is_present_BK: Tensor,
+    is_present_BK: Tensor | None,
     blocks_BL: Tensor,
     positions_BL: Tensor,
     cache: Cache | None = None,
@@ -141,7 +141,8 @@ def attention_mask(
     Args:
         config: of the backbone.
         embeddings_BLH: of the positions that look.
-        is_present_BK: bool; False for padding, the cached positions first.
+        is_present_BK: bool; False for padding, the cached positions first. None: transformers finds in the position
+            ids where packed sequences begin, and keeps them apart.
         blocks_BL: block ids of the positions that look, -1 for none.
         positions_BL: position ids.
         cache: of what was before.
@@ -155,7 +156,8 @@ def attention_mask(
         raise RecipeError(f"backbone {config.model_type!r}", cause, "Take one whose layers are alike")
     is_sliding = getattr(config, "sliding_window", None) is not None and kinds != {"full_attention"}
     # transformers counts block ids from the first cached position; those in the cache are over and done with.
-    blocks_BK = F.pad(blocks_BL, (is_present_BK.shape[1] - blocks_BL.shape[1], 0), value=NO_BLOCK)
+    num_cached = 0 if is_present_BK is None else is_present_BK.shape[1] - blocks_BL.shape[1]
+    blocks_BK = F.pad(blocks_BL, (num_cached, 0), value=NO_BLOCK)
     make = create_sliding_window_causal_mask if is_sliding else create_causal_mask
     return make(
         config=config,

@@ -6,7 +6,8 @@ Letters: B batch, L length, R clips read, W clips written, N tokens a clip, D wi
 from __future__ import annotations
 
 from collections.abc import Sequence as Many
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,16 +30,24 @@ class LanguageBatch:
     """bool [B, L]: places of tokens that are read."""
     writes: Tensor
     """bool [B, L]: places of tokens that are written."""
+    positions: Tensor
+    """[B, L]: position ids, from 0 for each sequence that is packed into a row."""
     blocks: Tensor
     """[B, L]: number of the written clip that a query belongs to, -1 elsewhere."""
     read_tokens: Tensor
     """[R, N, D]: tokens of the clips that are read, row after row of the batch."""
     written_tokens: Tensor
     """[W, N, D]: tokens of the clips that are written, row after row; without them (inference) W is 0."""
+    is_packed: bool = False
+    """Whether a row has several sequences, of which none sees another."""
 
     def to(self, device: torch.device | str) -> Self:
         """The same on another device."""
-        return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        values = [(f.name, getattr(self, f.name)) for f in fields(self)]
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in values if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
 
 
 def collate(
@@ -86,7 +95,9 @@ def collate(
         is_present=places >= length - lengths if pads_left else places < lengths,
         reads=rows("reads", False),
         writes=rows("writes", False),
+        positions=rows("positions", 0),
         blocks=rows("blocks", NO_BLOCK),
         read_tokens=torch.stack(list(read)) if read else torch.zeros(0, *token_shape),
         written_tokens=torch.stack(list(written)) if written else torch.zeros(0, *token_shape),
+        is_packed=any(len(sequence.starts) > 1 for sequence in sequences),
     )

@@ -210,7 +210,7 @@ class DivotLM(nn.Module):
     def hidden(
         self,
         embeddings_BLH: Tensor,
-        is_present_BK: Tensor,
+        is_present_BK: Tensor | None,
         blocks_BL: Tensor,
         positions_BL: Tensor,
         cache: Cache | None = None,
@@ -219,9 +219,10 @@ class DivotLM(nn.Module):
 
         Args:
             embeddings_BLH: of the new positions.
-            is_present_BK: bool; False for padding, the cached positions first.
+            is_present_BK: bool; False for padding, the cached positions first. None, without a cache: rows of packed
+                sequences, of which each sees itself alone.
             blocks_BL: block ids of the new positions, -1 for none.
-            positions_BL: position ids.
+            positions_BL: position ids; those of packed sequences begin at 0.
             cache: of what was before; grows by the new positions.
         """
         if self.config.queries != "bidirectional":
@@ -244,8 +245,8 @@ class DivotLM(nn.Module):
 
     def states(self, batch: LanguageBatch) -> Tensor:
         """Last hidden states [B, L, H] of a batch that is padded on the right."""
-        positions = torch.arange(batch.ids.shape[1], device=self.device).expand_as(batch.ids)
-        return self.hidden(self.embed(batch), batch.is_present, batch.blocks, positions)
+        is_present = None if batch.is_packed else batch.is_present
+        return self.hidden(self.embed(batch), is_present, batch.blocks, batch.positions)
 
     def forward(self, batch: LanguageBatch) -> LanguageLosses:
         """Both losses of a batch."""

@@ -6,7 +6,7 @@ divot.py         Divot: encode, decode, reconstruct with one model
 fidelity.py      PSNR and SSIM of a reconstruction, the jump at the seams of a film
 film.py          tokens of clips that follow each other -> one film
 reconstruct.py   a reconstruction to files: video, side by side, contact sheet
-encode.py        many videos -> a token store
+encode.py        many videos -> a token store; encode_workers.py and encode_ray.py, in several processes
 decode.py        a token store or file -> a video
 sidecar.py       the record beside each output: settings, seed, versions, model
 info.py          what is installed

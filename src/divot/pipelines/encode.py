@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from divot.config.errors import DataError, VideoReadError
-from divot.data.token_writer import TokenStoreWriter, VideoEntry
+from divot.config.files import written_whole
+from divot.data.token_writer import TokenStoreWriter
 from divot.data.tokens import Manifest
-from divot.pipelines.clips import Sampling, count_clips
+from divot.pipelines.clips import Sampling
 from divot.pipelines.divot import Divot, Progress
+from divot.pipelines.encode_workers import EncodeTask, VideoEncoder, Workers, add_clips
 from divot.video import Fit
 
 
@@ -33,6 +36,15 @@ class EncodeSummary:
     num_clips: int = 0
     seconds: float = 0.0
 
+    def write_rejects(self, file: str | Path) -> None:
+        """Write a jsonl file with `file` and `cause` of each that cannot be read, whole or not at all."""
+        lines = [
+            json.dumps({"file": name, "cause": cause}, ensure_ascii=False)
+            for name, cause in self.failed.items()
+        ]
+        with written_whole(file) as beside:
+            beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
 
 def encode_videos(
     divot: Divot,
@@ -43,11 +55,13 @@ def encode_videos(
     on_progress: Progress | None = None,
     on_failure: Callable[[str, str], None] | None = None,
     sampling: Sampling = "consecutive",
+    workers: Workers | None = None,
 ) -> EncodeSummary:
     """Encode videos into a token store, in constant memory.
 
     Videos that the store has are skipped, one that was begun is continued after its last safe clip. One that
-    cannot be read to its end is left out, and the others go on.
+    cannot be read to its end is left out, and the others go on. With workers the lines of the store are put into
+    the order of `videos` at the end, so that it is the store that one process makes.
 
     Args:
         divot: the model.
@@ -58,9 +72,13 @@ def encode_videos(
         on_progress: called as the work goes on.
         on_failure: called with the name of a video that is left out, and why.
         sampling: which clips are read, see `divot.pipelines.clips.Sampling`.
+        workers: processes that encode, each with a model of its own; None encodes in this one, with `divot`.
 
     Raises:
-        DataError: if the store is of another model or other options, or is no store.
+        CheckpointError: if a worker finds no such model, or another one.
+        DataError: if the store is of another model or other options, or is no store; if a worker died and is not
+            replaced.
+        RecipeError: if a worker has no such device, or there are no such workers.
         ValueError: if `batch_size` is below 1.
     """
     if batch_size < 1:
@@ -78,40 +96,97 @@ def encode_videos(
     summary = EncodeSummary()
     work = _Work([_size_bytes(path) for path in videos], summary, on_progress)
     with TokenStoreWriter(store, manifest) as writer:
-        for index, path in enumerate(videos):
-            entry = None
-            try:
-                entry = writer.start(path)
-                if entry is None:
-                    summary.skipped.append(Path(path).as_posix())
-                else:
-                    _encode_video(divot, path, entry, fit, batch_size, sampling, work)
-                    summary.encoded.append(entry.name)
-            except (VideoReadError, DataError) as error:
-                if entry is not None:
-                    entry.discard()
-                summary.failed[Path(path).as_posix()] = error.cause
-                if on_failure is not None:
-                    on_failure(Path(path).as_posix(), error.cause)
-            work.video_done(index)
+        if workers is None:
+            _encode_here(divot, videos, writer, fit, batch_size, sampling, summary, work, on_failure)
+        else:
+            encoder = VideoEncoder(
+                _seen_from_anywhere(divot.source),
+                workers.device,
+                manifest.dtype,
+                writer.folder.absolute(),
+                writer.manifest,
+                fit,
+                batch_size,
+                sampling,
+            )
+            _encode_in_workers(workers, encoder, videos, writer, summary, work, on_failure)
     summary.seconds = time.perf_counter() - begin
     return summary
 
 
-def _encode_video(
+def _encode_here(
     divot: Divot,
-    path: str | Path,
-    entry: VideoEntry,
+    videos: Sequence[str | Path],
+    writer: TokenStoreWriter,
     fit: Fit,
     batch_size: int,
     sampling: Sampling,
+    summary: EncodeSummary,
     work: _Work,
+    on_failure: Callable[[str, str], None] | None,
 ) -> None:
-    total = count_clips(path, sampling)
-    for clip, tokens in divot.iterate_tokens(path, fit, entry.num_done, batch_size, sampling):
-        entry.add(clip, tokens)
-        work.clip_done((clip.index + 1) / total)
-    entry.finish()
+    for index, path in enumerate(videos):
+        entry = None
+        try:
+            entry = writer.start(path)
+            if entry is None:
+                summary.skipped.append(Path(path).as_posix())
+            else:
+                for share in add_clips(divot, path, entry, fit, batch_size, sampling):
+                    work.clip_done(share)
+                entry.finish()
+                summary.encoded.append(entry.name)
+        except (VideoReadError, DataError) as error:
+            if entry is not None:
+                entry.discard()
+            summary.failed[Path(path).as_posix()] = error.cause
+            if on_failure is not None:
+                on_failure(Path(path).as_posix(), error.cause)
+        work.video_done(index)
+
+
+def _encode_in_workers(
+    workers: Workers,
+    encoder: VideoEncoder,
+    videos: Sequence[str | Path],
+    writer: TokenStoreWriter,
+    summary: EncodeSummary,
+    work: _Work,
+    on_failure: Callable[[str, str], None] | None,
+) -> None:
+    paths = {Path(path).as_posix(): Path(path).absolute() for path in videos}
+    order = {name: index for index, name in enumerate(paths)}
+    tasks = [EncodeTask(name, path, writer.finished(name)) for name, path in paths.items()]
+    while tasks:
+        changed = []
+        for outcome in workers.outcomes(encoder, tasks):
+            name = outcome.name
+            if outcome.is_changed:
+                # Its line must go before its shards do, and only this process writes lines.
+                writer.forget(name)
+                changed.append(EncodeTask(name, paths[name]))
+                continue
+            if outcome.video is not None:
+                writer.append(outcome.video)
+                summary.encoded.append(name)
+            elif outcome.cause is not None:
+                summary.failed[name] = outcome.cause
+                if on_failure is not None:
+                    on_failure(name, outcome.cause)
+            else:
+                summary.skipped.append(name)
+            summary.num_clips += outcome.num_clips
+            work.video_done(order[name])
+        tasks = changed
+    writer.sort(order)
+    writer.remove_leftovers()
+    summary.encoded.sort(key=order.__getitem__)
+    summary.skipped.sort(key=order.__getitem__)
+    summary.failed = {name: summary.failed[name] for name in order if name in summary.failed}
+
+
+def _seen_from_anywhere(model: str) -> str:
+    return str(Path(model).absolute()) if Path(model).is_dir() else model
 
 
 class _Work:

@@ -79,9 +79,17 @@ class Sequence:
     clips_written: int = 0
     left_out: list[str] = field(default_factory=list)
     """What did not fit, in words."""
+    starts: list[int] = field(default_factory=lambda: [0])
+    """Where a sequence begins: several, where they are packed into one row."""
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def positions(self) -> list[int]:
+        """Position ids, from 0 at each start."""
+        ends = [*self.starts[1:], len(self)]
+        return [place for begin, end in zip(self.starts, ends, strict=True) for place in range(end - begin)]
 
     def add(
         self, ids: Many[int], is_learned: bool = False, reads: bool = False, block: int = NO_BLOCK
@@ -92,6 +100,23 @@ class Sequence:
         self.reads.extend([reads] * len(ids))
         self.writes.extend([block != NO_BLOCK] * len(ids))
         self.blocks.extend([block] * len(ids))
+
+
+def packed(sequences: Many[Sequence]) -> Sequence:
+    """Sequences one behind the other in one row; the clips of each keep their own numbers."""
+    row = Sequence(starts=[])
+    for sequence in sequences:
+        row.starts += [len(row) + start for start in sequence.starts]
+        row.ids += sequence.ids
+        row.labels += sequence.labels
+        row.reads += sequence.reads
+        row.writes += sequence.writes
+        # A block's number is its own in the row.
+        row.blocks += [b if b == NO_BLOCK else b + row.clips_written for b in sequence.blocks]
+        row.clips_read += sequence.clips_read
+        row.clips_written += sequence.clips_written
+        row.left_out += sequence.left_out
+    return row
 
 
 class SequenceBuilder:

@@ -164,6 +164,8 @@ def _language_model(config: TrainConfig, folder: ModelFolder | None, tokenizer: 
     language, sizes = config.language, preset(config.preset).lm
     head = replace(sizes.head, kind=language.head or sizes.head.kind)
     begins_anew = language.is_new or language.backbone is not None
+    if config.init_lm is not None:
+        folder = ModelFolder.open(config.init_lm)
     if folder is not None and folder.contents.language_models and not begins_anew:
         name = folder.language_model_name(TASK if config.stage == "adapt" else "chat")
         place = folder.path / folder.contents.language_models[name]

@@ -33,7 +33,7 @@ from divot.lm.generate import Dialogue, TextSampling
 from divot.lm.model import DivotLM
 from divot.text import plain_answer
 from divot.text.pieces import learn_pieces
-from divot.text.sequence import IGNORED, NO_BLOCK, Sequence
+from divot.text.sequence import IGNORED, NO_BLOCK, Sequence, packed
 from divot.tokenizer import VideoTokenizer
 from divot.weights.store import (
     DEFAULT_LANGUAGE_MODEL,
@@ -90,30 +90,49 @@ class TrainingBatch:
 
 
 def to_training_batch(
-    pad_id: int, token_shape: tuple[int, int], samples: list[LanguageSample]
+    pad_id: int, token_shape: tuple[int, int], packed_length: int, samples: list[LanguageSample]
 ) -> TrainingBatch:
-    """Join the clips, and pad the sequences in groups of about the same length: that saves most of the padding."""
+    """Join the clips, and lay the sequences in rows.
+
+    Args:
+        pad_id: id of the padding.
+        token_shape: N and D.
+        packed_length: sequences are packed into rows of so many positions; 0 gives each its own row, padded in groups
+            of about the same length, which saves most of the padding as well.
+        samples: of the batch.
+    """
     ordered = sorted(samples, key=lambda sample: len(sample.sequence))
-    borders = _borders([len(sample.sequence) for sample in ordered])
     frames = [clip for sample in ordered for clip in sample.seen]
     tokens = [clip for sample in ordered if sample.tokens is not None for clip in sample.tokens.float()]
     seen = to_batch(frames) if frames else torch.empty(0)
     given = torch.stack(tokens) if tokens else torch.empty(0, *token_shape)
     # Number of each sample's first clip: those with frames count from 0, those with tokens from behind them.
-    firsts, next_seen, next_given = [], 0, len(frames)
+    placed, next_seen, next_given = [], 0, len(frames)
     for sample in ordered:
         if sample.tokens is None:
-            firsts.append(next_seen)
+            placed.append(_Placed(sample, next_seen))
             next_seen += len(sample.seen)
         else:
-            firsts.append(next_given)
+            placed.append(_Placed(sample, next_given))
             next_given += len(sample.tokens)
-    groups = [
-        _group(ordered[begin:end], firsts[begin:end], pad_id, token_shape)
-        for begin, end in pairwise([0, *borders, len(ordered)])
-        if begin < end
-    ]
-    return TrainingBatch(tuple(groups), seen, given)
+    if packed_length:
+        groups = [_packed_rows(placed, packed_length)]
+    else:
+        borders = _borders([len(sample.sequence) for sample in ordered])
+        parts = [placed[begin:end] for begin, end in pairwise([0, *borders, len(placed)])]
+        groups = [[[one] for one in part] for part in parts if part]
+    return TrainingBatch(tuple(_group(rows, pad_id, token_shape) for rows in groups), seen, given)
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A sample, and the number of its first clip in the batch."""
+
+    sample: LanguageSample
+    first: int
+
+    def __len__(self) -> int:
+        return len(self.sample.sequence)
 
 
 def _borders(lengths: list[int]) -> tuple[int, ...]:
@@ -128,14 +147,24 @@ def _borders(lengths: list[int]) -> tuple[int, ...]:
     return min(combinations_with_replacement(range(count + 1), MAX_GROUPS - 1), key=padded)
 
 
-def _group(
-    samples: list[LanguageSample], firsts: list[int], pad_id: int, token_shape: tuple[int, int]
-) -> SequenceGroup:
-    read, written = [], []
-    for sample, first in zip(samples, firsts, strict=True):
-        read += [first + index for index in sample.read]
-        written += [first + index for index in sample.written]
-    sequences = [sample.sequence for sample in samples]
+def _packed_rows(placed: list[_Placed], length: int) -> list[list[_Placed]]:
+    """The longest first, each into the first row that has room; one that is longer than a row has its own."""
+    rows: list[list[_Placed]] = []
+    for one in reversed(placed):
+        roomy = (row for row in rows if sum(map(len, row)) + len(one) <= length)
+        row = next(roomy, None)
+        if row is None:
+            rows.append([one])
+        else:
+            row.append(one)
+    return rows
+
+
+def _group(rows: list[list[_Placed]], pad_id: int, token_shape: tuple[int, int]) -> SequenceGroup:
+    in_order = [one for row in rows for one in row]
+    read = [one.first + index for one in in_order for index in one.sample.read]
+    written = [one.first + index for one in in_order for index in one.sample.written]
+    sequences = [packed([one.sample.sequence for one in row]) for row in rows]
     language = collate(sequences, [torch.zeros(token_shape)] * len(read), (), pad_id, token_shape)
     numbers = [torch.tensor(indices, dtype=torch.long) for indices in (read, written)]
     return SequenceGroup(language, *numbers)
@@ -257,12 +286,15 @@ class LanguageStage:
             kind=language.head or sizes.head.kind,
             prediction=language.prediction or sizes.head.prediction,
         )
-        if self.folder.contents.language_models and not begins_anew:
-            lm = self.folder.language_model()
+        other = self.config.init_lm
+        if other is not None or (self.folder.contents.language_models and not begins_anew):
+            lm = (self.folder if other is None else ModelFolder.open(other)).language_model()
             if language.head is not None:
                 lm.take_new_head(head)
             if language.queries is not None:
                 lm.take_queries(language.queries)
+            if other is not None:
+                self._measure_tokens(lm, tokenizer)
             return lm
         settings = replace(
             sizes,
@@ -272,12 +304,15 @@ class LanguageStage:
             queries=language.queries or sizes.queries,
         )
         lm = self._new_language_model(settings)
-        if settings.has_token_statistics:
+        self._measure_tokens(lm, tokenizer)
+        return lm
+
+    def _measure_tokens(self, lm: DivotLM, tokenizer: VideoTokenizer) -> None:
+        if lm.config.has_token_statistics:
             count = NUM_STATISTICS_CLIPS
             dataset = language_dataset(self.config, lm, tokenizer.config.frame_size, count, None, self.tokens)
             tokens = [_sample_tokens(tokenizer, dataset[number]) for number in range(count)]
             lm.set_token_statistics(torch.cat(tokens))
-        return lm
 
     def _new_language_model(self, settings: LanguageModelConfig) -> DivotLM:
         language = self.config.language
@@ -297,24 +332,19 @@ class LanguageStage:
         size_px = tokenizer.config.frame_size
         return (
             language_dataset(self.config, lm, size_px, length, rejects_file, self.tokens),
-            partial(to_training_batch, lm.vocab.pad, shape),
+            partial(to_training_batch, lm.vocab.pad, shape, self.config.language.packed_length),
         )
 
     @torch.no_grad()
     def show(self, module: nn.Module, batch: Any, path: Path) -> None:
-        """A text file of what is wanted and what is said, for the shortest sequences of a batch."""
+        """A text file of what is wanted and what is said, for the first sequence of the first rows of a batch."""
         assert isinstance(module, LanguageModule)
         lines = []
         language = module.with_tokens(batch)[0]
         counts = language.reads.sum(dim=1) // module.lm.config.num_tokens
         starts = counts.cumsum(dim=0) - counts
         for row in range(min(NUM_SHOWN, len(language.ids))):
-            learned = (language.labels[row] != IGNORED).nonzero().flatten()
-            if not len(learned):
-                # Its answer did not fit.
-                continue
-            clips = language.read_tokens[starts[row] : starts[row] + counts[row]]
-            lines += _said(module.lm, language, row, int(learned[0]), clips)
+            lines += _said(module.lm, language, row, language.read_tokens[starts[row] :])
         with written_whole(path.with_suffix(".txt")) as beside:
             beside.write_text("\n".join(lines), encoding="utf-8")
 
@@ -332,14 +362,23 @@ def _sample_tokens(tokenizer: VideoTokenizer, sample: LanguageSample) -> Tensor:
     return tokenizer(to_batch(list(sample.seen))) if sample.tokens is None else sample.tokens.float()
 
 
-def _said(lm: DivotLM, batch: LanguageBatch, row: int, first: int, clips: Tensor) -> list[str]:
-    """What was asked, wanted and said, where the first learned position of a row is `first`."""
+def _said(lm: DivotLM, batch: LanguageBatch, row: int, clips: Tensor) -> list[str]:
+    """What was asked, wanted and said in the first sequence of a row; `clips` are those from its first on."""
+    begins = batch.is_present[row] & (batch.positions[row] == 0)
+    end = int(begins.nonzero().flatten().tolist()[1]) if begins.sum() > 1 else len(begins)
+    labels = batch.labels[row, :end]
+    learned = (labels != IGNORED).nonzero().flatten().tolist()
+    if not learned:
+        # Its answer did not fit.
+        return []
+    first = learned[0]
     ids, reads = batch.ids[row, :first].tolist(), batch.reads[row, :first].tolist()
+    shown = list(clips[: sum(reads) // lm.config.num_tokens])
     prompt = Sequence(
-        ids, [IGNORED] * first, reads, [False] * first, [NO_BLOCK] * first, list(range(len(clips)))
+        ids, [IGNORED] * first, reads, [False] * first, [NO_BLOCK] * first, list(range(len(shown)))
     )
-    wanted = batch.labels[row][batch.labels[row] != IGNORED].tolist()
-    dialogue = Dialogue(lm, [prompt], list(clips))
+    wanted = labels[labels != IGNORED].tolist()
+    dialogue = Dialogue(lm, [prompt], shown)
     sampling = TextSampling(max_new_tokens=40)
     told = [step[0] for step in dialogue.write_text(sampling, may_write_clip=True) if step[0] is not None]
     asked, answer, said = (plain_answer(lm.tokenizer.decode(part)) for part in (ids, wanted, told))

@@ -25,19 +25,23 @@ import yaml
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader, Sampler
 
 from divot.config.errors import CheckpointError, RecipeError
 from divot.config.files import written_whole
 from divot.config.merge import from_mapping
 from divot.config.training import TrainConfig
+from divot.train.blocks import compile_blocks, gathered, recompute_activations, shard
+from divot.train.memory import keep_freed_memory
 from divot.train.optimizers import build_optimizers, rate_share
 from divot.train.stage import Stage, build_stage
 from divot.train.state import (
+    CheckpointWriter,
     TrainState,
     checkpoints,
     load_checkpoint,
-    save_checkpoint,
+    moving_average,
     told_if_unwritable,
 )
 
@@ -87,18 +91,29 @@ def train(
     # Gradients are kept once, not a second time for the exchange between processes.
     exchange = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
     accelerator = Accelerator(mixed_precision=config.precision, cpu=use_cpu, kwargs_handlers=[exchange])
+    if accelerator.device.type == "cpu":
+        keep_freed_memory()
     if accelerator.is_main_process:
         _keep_config(config, run)
     torch.manual_seed(config.seed)
     stage = build_stage(config)
-    module = stage.module.to(accelerator.device)
+    is_sharded = config.sharded and accelerator.num_processes > 1
+    module = stage.module if is_sharded else stage.module.to(accelerator.device)
+    average = moving_average(module, config.optimizer.ema_decay)
+    if is_sharded:
+        for copy in (module, *([] if average is None else [average.module])):
+            shard(copy, accelerator.device)
     optimizers = build_optimizers(module, config.optimizer)
-    state = TrainState(module, optimizers, config.optimizer.ema_decay, config.optimizer.spike_factor)
+    state = TrainState(module, optimizers, average, config.optimizer.spike_factor)
     saved = checkpoints(run / "checkpoints")
     if saved:
         load_checkpoint(state, saved[-1], accelerator)
         log.info("going on from step %d", state.step)
-    prepared = accelerator.prepare(module)
+    if config.recompute:
+        recompute_activations(module)
+    if config.compile:
+        compile_blocks(module)
+    prepared = module if is_sharded else accelerator.prepare(module)
     optimizers = [accelerator.prepare_optimizer(o) for o in optimizers]
     monitor = _Monitor(run, state.step, enabled=accelerator.is_main_process)
     stop = _StopSignal()
@@ -107,7 +122,7 @@ def train(
     since_log: dict[str, list[float]] = {}
     weights = run / ("vae" if config.stage == "vae" else "model")
     was_stopped = False
-    with stop:
+    with stop, CheckpointWriter(run / "checkpoints", config.keep_checkpoints, accelerator) as writer:
         for parts in _steps(config, stage, state, run, accelerator):
             prepared.train()
             share = rate_share(state.step, config.num_steps, config.optimizer)
@@ -120,7 +135,7 @@ def train(
             mean_loss, measures = _gradients(prepared, parts, accelerator)
             norm = math.nan
             if math.isfinite(mean_loss):
-                norm = float(accelerator.clip_grad_norm_(module.parameters(), config.optimizer.clip_norm))
+                norm = _clipped(module, config.optimizer.clip_norm, accelerator)
             # One bad step would spoil optimizer and moving average for good: it is left out, and counted.
             is_sound = math.isfinite(norm) and not state.is_spike(norm)
             if is_sound:
@@ -156,7 +171,9 @@ def train(
                 monitor.log(told, share * config.optimizer.learning_rate, state)
                 if on_progress is not None:
                     on_progress(told)
-            if state.step % config.sample_every == 0 and is_sound and accelerator.is_main_process:
+            # A sharded model runs in all processes or in none: it is not shown.
+            is_shown = is_sound and not is_sharded and accelerator.is_main_process
+            if state.step % config.sample_every == 0 and is_shown:
                 batch = parts[0].batch.to(accelerator.device)
                 stage.show(state.averaged.eval(), batch, run / "samples" / f"step_{state.step:08d}")
             # All processes leave at the same step, whichever of them was asked to.
@@ -165,17 +182,29 @@ def train(
             was_stopped, was_late = (bool(n > 0) for n in accelerator.reduce(asked, reduction="sum"))
             is_over = was_stopped or was_late
             if state.step % config.checkpoint_every == 0 or is_over or state.step == config.num_steps:
-                save_checkpoint(state, run / "checkpoints", config.keep_checkpoints, accelerator)
+                writer.begin(state)
             if is_over:
                 break
     monitor.close()
+    whole = gathered(state.averaged) if is_sharded else {}
     if accelerator.is_main_process:
+        left = state.averaged
+        if is_sharded:
+            stage = build_stage(config)
+            left = stage.module
+            left.load_state_dict(whole)
         with told_if_unwritable(weights):
-            stage.save(state.averaged, weights)
+            stage.save(left, weights)
     accelerator.wait_for_everyone()
     if was_stopped:
         raise KeyboardInterrupt
     return weights
+
+
+def _clipped(module: nn.Module, most: float, accelerator: Accelerator) -> float:
+    """The norm of all gradients, which are scaled down where it is above `most`."""
+    norm = accelerator.clip_grad_norm_(module.parameters(), most)
+    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
 
 @dataclass(frozen=True)
@@ -199,7 +228,7 @@ def _gradients(
     total, measures = 0.0, []
     for index, part in enumerate(parts):
         is_last = index + 1 == len(parts)
-        # The processes exchange gradients once a step.
+        # The processes exchange gradients once a step, but for those of sharded weights.
         with nullcontext() if is_last else accelerator.no_sync(prepared):
             with accelerator.autocast():
                 loss, told = prepared(part.batch.to(accelerator.device), part.chances)

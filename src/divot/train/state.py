@@ -1,6 +1,7 @@
 """All that a run has to remember, in one object, written through torch.distributed.checkpoint.
 
-A checkpoint is a folder `step_00000200`, written beside its place and renamed: whole or absent.
+A checkpoint is a folder `step_00000200`, written beside its place while training goes on, and renamed: whole or absent.
+Each process writes its share; any number of processes can take it up.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import shutil
 import warnings
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed.checkpoint as dcp
@@ -24,11 +26,21 @@ from torch import nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from typing_extensions import Self
 
 from divot.config.errors import CheckpointError
 
+# One process without a process group is what most runs are. A thread writes: a block around it would catch nothing.
+warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
 # Gradient norms that the median is taken of, and how many there must be before one is called a spike.
 NUM_NORMS, MIN_NORMS = 100, 20
+
+
+def moving_average(module: nn.Module, decay: float) -> AveragedModel | None:
+    """A moving average of the module's weights, to begin with a copy of them; None without a decay."""
+    if decay == 0:
+        return None
+    return AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=False).eval()
 
 
 class TrainState:
@@ -37,7 +49,7 @@ class TrainState:
     Args:
         module: what is trained.
         optimizers: of its parameters.
-        ema_decay: of the moving average; 0 keeps none.
+        average: of its weights, see `moving_average`.
         spike_factor: see `is_spike`; 0 keeps no norms.
     """
 
@@ -45,14 +57,11 @@ class TrainState:
         self,
         module: nn.Module,
         optimizers: list[torch.optim.Optimizer],
-        ema_decay: float,
+        average: AveragedModel | None,
         spike_factor: float = 0.0,
     ) -> None:
         self.module, self.optimizers, self.spike_factor = module, optimizers, spike_factor
-        self._average: AveragedModel | None = None
-        if ema_decay > 0:
-            ema = get_ema_multi_avg_fn(ema_decay)
-            self._average = AveragedModel(module, multi_avg_fn=ema, use_buffers=False).eval()
+        self._average = average
         self.step = 0
         self.num_clips = 0
         """Data position: clips drawn by all processes since the first step."""
@@ -120,35 +129,83 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def save_checkpoint(state: TrainState, folder: Path, keep: int, accelerator: Accelerator) -> Path:
-    """Write `folder/step_N` and remove all but the last `keep`.
+class CheckpointWriter:
+    """Writes the checkpoints of a run, one at a time, while the training goes on.
 
-    Raises:
-        CheckpointError: if it cannot be written; the last one stays, and nothing half written.
+    Args:
+        folder: of the checkpoints.
+        keep: so many of the last ones stay.
+        accelerator: of the run; every process makes one and calls it at the same steps.
     """
-    place = folder / f"step_{state.step:08d}"
-    beside = folder / f".{place.name}.partial"
-    if accelerator.is_main_process:
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(beside, ignore_errors=True)
-    accelerator.wait_for_everyone()
-    try:
-        with told_if_unwritable(place), warnings.catch_warnings():
-            # One process without a process group is what most runs are.
-            warnings.simplefilter("ignore", UserWarning)
-            dcp.save({"state": state}, checkpoint_id=beside)
-    except CheckpointError:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        if place.exists():
-            _remove(place)
-        beside.rename(place)
-        for old in checkpoints(folder)[:-keep]:
-            _remove(old)
-    accelerator.wait_for_everyone()
-    return place
+
+    def __init__(self, folder: Path, keep: int, accelerator: Accelerator) -> None:
+        self.folder, self.keep, self.accelerator = folder, keep, accelerator
+        self._place: Path | None = None
+        self._written: Future[Any] | None = None
+        # Of its own: the exchange of a checkpoint must not come between those of the training.
+        is_shared = accelerator.num_processes > 1
+        self._group = torch.distributed.new_group(backend="gloo") if is_shared else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # These alone come to all processes together.
+        if kind is None or issubclass(kind, CheckpointError):
+            self.finish()
+
+    def begin(self, state: TrainState) -> None:
+        """Copy the state as it is now, and begin to write it to `folder/step_N`.
+
+        Raises:
+            CheckpointError: if the one before could not be written.
+        """
+        self.finish()
+        self._place = self.folder / f"step_{state.step:08d}"
+        beside = _beside(self._place)
+        if self.accelerator.is_main_process:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(beside, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        with self._told_of(self._place):
+            self._written = cast(
+                "Future[Any]",
+                dcp.async_save({"state": state}, checkpoint_id=beside, process_group=self._group),
+            )
+
+    def finish(self) -> None:
+        """Wait for what is being written, put it in its place, and remove all but the last `keep`.
+
+        Raises:
+            CheckpointError: if it could not be written; the last one stays, and nothing half written.
+        """
+        if self._written is None:
+            return
+        assert self._place is not None
+        written, self._written = self._written, None
+        with self._told_of(self._place):
+            written.result()
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            if self._place.exists():
+                _remove(self._place)
+            _beside(self._place).rename(self._place)
+            for old in checkpoints(self.folder)[: -self.keep]:
+                _remove(old)
+        self.accelerator.wait_for_everyone()
+
+    @contextmanager
+    def _told_of(self, place: Path) -> Iterator[None]:
+        try:
+            with told_if_unwritable(place):
+                yield
+        except CheckpointError:
+            shutil.rmtree(_beside(place), ignore_errors=True)
+            raise
+
+
+def _beside(place: Path) -> Path:
+    return place.with_name(f".{place.name}.partial")
 
 
 @contextmanager
@@ -188,9 +245,7 @@ def load_checkpoint(state: TrainState, place: Path, accelerator: Accelerator) ->
         CheckpointError: if it is damaged or belongs to a run of other settings.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            dcp.load({"state": state}, checkpoint_id=place)
+        dcp.load({"state": state}, checkpoint_id=place)
     except (Exception, CheckpointException) as error:
         # dcp wraps everything, from a missing file to another shape, in kinds of its own; the last is no Exception.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
