@@ -3,9 +3,9 @@
     python benchmarks/mutated_files.py --out benchmarks/results [--good 200] [--bad 1000] [--seed 1] [--smoke]
 
 Damages copies in five ways (cut short, bytes flipped, no bytes at all, text under the name of a video, a container
-under another's suffix), encodes all, and draws clips for training from all. Every good video has to be used, and every file
-that is not used has to be named with its cause: exits with 1 otherwise. Tells how memory grew, and writes a
-dated JSON in OUT.
+under another's suffix), encodes all, and draws clips for training from all. Every good video has to be used, and every
+file that is not used has to be named with its cause: exits with 1 otherwise. Tells how memory grew, and writes a dated
+JSON in OUT.
 """
 
 from __future__ import annotations

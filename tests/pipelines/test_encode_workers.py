@@ -174,10 +174,12 @@ def test_ray_worker_that_is_killed_leaves_no_trace(ray, divot, folder, unbroken,
     assert_same(store, summary, unbroken)
 
 
-def test_ray_names_a_video_on_which_every_worker_dies(ray):
+def test_ray_names_a_video_on_which_every_worker_dies(ray, tmp_path):
     from divot.pipelines.encode_ray import RayWorkers
 
     class Encoder:
+        store = tmp_path
+
         def __call__(self, task):
             from divot.pipelines.encode_workers import Outcome
 
@@ -188,14 +190,17 @@ def test_ray_names_a_video_on_which_every_worker_dies(ray):
     tasks = [EncodeTask(str(number), Path("unread.mp4")) for number in range(16)]
     outcomes = {outcome.name: outcome for outcome in RayWorkers(1).outcomes(Encoder(), tasks)}
     assert sorted(outcomes, key=int) == [task.name for task in tasks]
-    assert "worker died" in outcomes.pop("5").cause
+    assert "3 workers died on it" in outcomes.pop("5").cause
     assert all(outcome.is_there for outcome in outcomes.values())
+    assert not list(tmp_path.iterdir())
 
 
-def test_ray_hands_on_what_a_worker_raises(ray):
+def test_ray_hands_on_what_a_worker_raises(ray, tmp_path):
     from divot.pipelines.encode_ray import RayWorkers
 
     class Encoder:
+        store = tmp_path
+
         def __call__(self, task):
             raise OSError(28, "No space left on device", task.name)
 

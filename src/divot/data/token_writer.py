@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from itertools import count, takewhile
@@ -35,6 +36,10 @@ from divot.data.tokens import (
     read_videos,
 )
 from divot.video.clips import Clip
+
+
+BEGUN_PREFIX = ".begun."
+"""Of a folder in which processes that make shards note what they have begun."""
 
 
 class TokenStoreWriter:
@@ -140,6 +145,8 @@ class TokenStoreWriter:
         for pattern in (".manifest.*.json", ".videos.*.jsonl", f"{SHARDS_FOLDER}/*/.*.safetensors"):
             for path in self.folder.glob(pattern):
                 path.unlink(missing_ok=True)
+        for path in self.folder.glob(f"{BEGUN_PREFIX}*"):
+            shutil.rmtree(path)
 
 
 class VideoEntry:

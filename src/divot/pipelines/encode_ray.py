@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import logging
 import os
 import pickle
+import socket
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
 from divot.config.errors import RecipeError
+from divot.data.token_writer import BEGUN_PREFIX
 from divot.pipelines.encode_workers import EncodeTask, Outcome, VideoEncoder
 
 # A block is what Ray hands out and does again: millions of videos must not be millions of blocks.
 _VIDEOS_PER_BLOCK = 16
 _BLOCKS_PER_WORKER = 8
-_RETRIES = 1
-"""How often a block is done again whose worker died, before its videos are tried one by one."""
+_MOST_BEGINNINGS = 3
+"""How often a video is begun whose workers die on it."""
 _OBJECT_STORE_BYTES = 200 * 10**6
 """Of a Ray that is started here: only names and times pass through it."""
+_ANSWER_S = 10
 
 
 class RayWorkers:
@@ -55,58 +61,42 @@ class RayWorkers:
         if is_ours:
             self._connect()
         try:
-            yield from self._outcomes(encoder, tasks)
+            with TemporaryDirectory(prefix=BEGUN_PREFIX, dir=encoder.store) as begun:
+                for row in self._rows(encoder, tasks, Path(begun)).iter_rows():
+                    found = pickle.loads(row["outcome"])
+                    if isinstance(found, Exception):
+                        raise found
+                    yield found
         finally:
             if is_ours:
                 ray.shutdown()
 
-    def _outcomes(self, encoder: VideoEncoder, tasks: Sequence[EncodeTask]) -> Iterator[Outcome]:
-        waiting = {task.name: task for task in tasks}
+    def _rows(self, encoder: VideoEncoder, tasks: Sequence[EncodeTask], begun: Path) -> ray.data.Dataset:
         per_block = min(_VIDEOS_PER_BLOCK, max(1, len(tasks) // (_BLOCKS_PER_WORKER * self.count)))
-        # What a dying worker took along with it is tried once more, each video in a block of its own.
-        for videos_per_block in (per_block, 1):
-            if waiting:
-                for outcome in self._run(encoder, list(waiting.values()), videos_per_block):
-                    del waiting[outcome.name]
-                    yield outcome
-        for name in waiting:
-            cause = (
-                f"its worker died, {_RETRIES + 1} times (out of memory, or the file brings the reader down)"
-            )
-            yield Outcome(name, cause=cause)
-
-    def _run(
-        self, encoder: VideoEncoder, tasks: list[EncodeTask], videos_per_block: int
-    ) -> Iterator[Outcome]:
         context = copy.deepcopy(DataContext.get_current())
         context.enable_progress_bars = context.print_on_execution_start = False
-        # A block that is lost is missed by `_outcomes`; what a worker raises comes as a result.
-        context.max_errored_blocks = -1
-        # A worker has one block at a time, so that none suffers for what another one does: a pool whose workers are
-        # all busy is one that may grow.
+        # A worker has one block at a time, so that none is begun by a worker that dies of another one: a pool whose
+        # workers are all busy is one that may grow.
         context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
         # Ray takes classes too, which its types do not say.
         worker: Any = _Worker
         with DataContext.current(context):
-            rows = ray.data.from_items(
+            return ray.data.from_items(
                 [{"task": pickle.dumps(task)} for task in tasks],
-                override_num_blocks=-(-len(tasks) // videos_per_block),
+                override_num_blocks=-(-len(tasks) // per_block),
             ).map(
                 worker,
-                fn_constructor_args=(encoder,),
+                fn_constructor_args=(encoder, begun),
                 compute=ActorPoolStrategy(min_size=1, max_size=self.count, max_tasks_in_flight_per_actor=1),
                 num_cpus=1,
                 num_gpus=self.gpus_per_worker or None,
-                max_task_retries=_RETRIES,
             )
-            for row in rows.iter_rows():
-                found = pickle.loads(row["outcome"])
-                if isinstance(found, Exception):
-                    raise found
-                yield found
 
     def _connect(self) -> None:
-        quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+        # Divot names what is left out and what went wrong, in a line of its own.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+        quiet: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
         if self.address is None:
             # A run on one's own machine tells nobody of it.
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -119,24 +109,48 @@ class RayWorkers:
             )
             return
         try:
+            host, _, port = self.address.rpartition(":")
+            if port.isdigit():
+                # Ray itself waits for minutes.
+                socket.create_connection((host, int(port)), _ANSWER_S).close()
             ray.init(self.address, **quiet)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            remedy = "Give the address of a running cluster (see `ray status`), or none to start Ray here"
+        except (OSError, ValueError, RuntimeError) as error:
+            remedy = (
+                "Give HOST:PORT of a running cluster, auto on one of its machines, or none to start Ray here"
+            )
             raise RecipeError(
                 f"--ray-address {self.address}", f"cannot be reached ({error})", remedy
             ) from error
 
 
 class _Worker:
-    """An actor of the pool: the encoder, opened once."""
+    """An actor of the pool: the encoder, opened once.
 
-    def __init__(self, encoder: VideoEncoder) -> None:
-        self._encoder = encoder
+    Args:
+        encoder: what encodes.
+        begun: folder for a file for each video that was begun and is not done, a byte for each beginning.
+    """
+
+    def __init__(self, encoder: VideoEncoder, begun: Path) -> None:
+        self._encoder, self._begun = encoder, begun
 
     def __call__(self, row: dict[str, bytes]) -> dict[str, bytes]:
+        task: EncodeTask = pickle.loads(row["task"])
         try:
-            found: Outcome | Exception = self._encoder(pickle.loads(row["task"]))
+            found: Outcome | Exception = self._outcome(task)
         except Exception as error:
-            # As a result: what is raised here would be taken for a worker that died.
+            # As a result: Ray would wrap it.
             found = error
         return {"outcome": pickle.dumps(found)}
+
+    def _outcome(self, task: EncodeTask) -> Outcome:
+        # Ray does again what a worker died of, without end.
+        mark = self._begun / hashlib.sha256(task.name.encode()).hexdigest()
+        with mark.open("ab") as file:
+            if file.tell() == _MOST_BEGINNINGS:
+                cause = f"{_MOST_BEGINNINGS} workers died on it (out of memory, or it brings the reader down)"
+                return Outcome(task.name, cause=cause)
+            file.write(b"x")
+        outcome = self._encoder(task)
+        mark.unlink()
+        return outcome

@@ -11,7 +11,7 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 def keep_freed_memory() -> None:
     """Let glibc keep the large blocks that a step frees for the next one; elsewhere nothing happens.
 
-    By default each large tensor is mapped anew, and the kernel clears its pages: a fifth of a step of `tiny`.
+    By default each large tensor is mapped anew, and the kernel clears its pages.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
