@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from divot.config.errors import DataError
+from divot.config.errors import DataError, RecipeError
+from divot.config.merge import from_mapping
 from divot.config.training import DataConfig, LanguageConfig, TrainConfig
 from divot.data.datasets import read_annotations
 from divot.data.records import _still_scene, read_record, world_record
@@ -128,6 +129,44 @@ def test_wrong_annotations_are_named(tmp_path, line, named):
     path.write_text(line + "\n")
     with pytest.raises(DataError, match=named):
         read_annotations(path, None)
+
+
+def test_sources_are_mixed_by_their_shares_each_with_its_tasks(builder, video_file, tmp_path):
+    files = tmp_path
+    shutil.copy(video_file, files / "a.mp4")
+    told = {"video": "a.mp4", "questions": [["who?", "nobody"]], "caption": "x"}
+    (files / "asked.jsonl").write_text(json.dumps(told))
+    (files / "words.jsonl").write_text(json.dumps({"video": "a.mp4", "caption": "a butterfly flies"}))
+    mixture = [
+        {"annotations": str(files / "words.jsonl"), "share": 3},
+        {"annotations": str(files / "asked.jsonl"), "tasks": {"question": 1.0}},
+    ]
+    settings = {"tasks": {"caption": 1.0}, "mixture": mixture}
+    values = {"stage": "lm", "init_model": "tiny", "data": {"world_share": 0.0}, "language": settings}
+    config = from_mapping(TrainConfig, values)
+    config.check("test")
+    # What a run keeps of its settings gives them back.
+    assert from_mapping(TrainConfig, json.loads(json.dumps(dataclasses.asdict(config)))) == config
+    rows = LanguageDataset(config, builder, 16, 60)
+    tasks = [rows.draw(number)[1] for number in range(60)]
+    assert 8 <= tasks.count("question") <= 22
+    assert tasks.count("caption") == 60 - tasks.count("question")
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"annotations": "a.jsonl"}, "stands beside"),
+        ({"mixture": [{"share": 1.0}]}, r"mixture\[0\] has no annotations"),
+        ({"mixture": [{"annotations": "a", "share": 0}]}, "no share above 0"),
+        ({"mixture": [{"annotations": "a", "tasks": {"dance": 1}}]}, r"mixture\[0\]\.tasks names 'dance'"),
+    ],
+)
+def test_wrong_mixtures_are_named(changes, named):
+    language = {"mixture": [{"annotations": "b.jsonl"}], **changes}
+    values = {"stage": "lm", "init_model": "tiny", "data": {"world_share": 0.0}, "language": language}
+    with pytest.raises(RecipeError, match=named):
+        from_mapping(TrainConfig, values).check("test")
 
 
 def test_data_without_matter_for_the_tasks_ends_with_a_reason(builder, files):

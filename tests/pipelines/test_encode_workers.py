@@ -78,6 +78,8 @@ def workers_that_die_once(name):
         def outcomes(self, encoder, tasks):
             # A class of this function: Ray sends it along, as this module is not there for workers.
             class Encoder:
+                store = encoder.store
+
                 def __call__(self, task):
                     import divot.data.token_writer as token_writer
 

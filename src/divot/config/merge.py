@@ -56,6 +56,8 @@ def _checked(value: Any, hint: Any, source: str | Path, path: str) -> Any:
             return None
         inner = [a for a in arguments if a is not type(None)]
         return _checked(value, inner[0], source, path)
+    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return _overlay(typing.cast(Any, hint)(), value, source, f"{path}.")
     if origin is tuple and isinstance(value, (list, tuple)):
         return tuple(_checked(v, arguments[0], source, f"{path}[{i}]") for i, v in enumerate(value))
     if origin is dict and isinstance(value, Mapping):

@@ -69,6 +69,22 @@ class LoRAConfig:
 
 
 @dataclass(frozen=True)
+class SourceConfig:
+    """One set of annotated videos among several that a run learns from."""
+
+    annotations: str = ""
+    """As `LanguageConfig.annotations`."""
+    videos: str | None = None
+    """Folder of the paths in the annotations; None: beside the file."""
+    tokens: str | None = None
+    """As `LanguageConfig.tokens`."""
+    share: float = 1.0
+    """Of the samples that are not Sprite World's, beside the shares of the other sources."""
+    tasks: dict[str, float] | None = None
+    """What it teaches, in shares; None: the tasks of the run."""
+
+
+@dataclass(frozen=True)
 class LanguageConfig:
     """What the lm stage adds: the language model to begin with, what it is taught, how its losses are weighed."""
 
@@ -81,6 +97,8 @@ class LanguageConfig:
     see docs/datasets.md), or a folder of shards; see docs/data.md."""
     tokens: str | None = None
     """A token store of the annotated videos: their tokens are taken from it, and they are not read or encoded again."""
+    mixture: tuple[SourceConfig, ...] = ()
+    """Several sets of annotated videos, each with its share and its tasks, instead of `annotations` and `tokens`."""
     max_clips: int = 20
     """Most clips of a video that a caption or question is about."""
     max_questions: int = 6
@@ -176,6 +194,14 @@ class TrainConfig:
     checkpoint_every: int = 200
     keep_checkpoints: int = 2
 
+    @property
+    def sources(self) -> tuple[SourceConfig, ...]:
+        """The annotated videos of the lm and adapt stages: those of the mixture, or the one set."""
+        language = self.language
+        if language.mixture or language.annotations is None:
+            return language.mixture
+        return (SourceConfig(language.annotations, self.data.videos, language.tokens),)
+
     def missing(self) -> dict[str, str]:
         """What the user must name and has not: the setting -> why it is needed."""
         found = {}
@@ -184,7 +210,7 @@ class TrainConfig:
         if self.data.world_share < 1:
             # Annotated files may stand beside their annotations.
             if self.stage in ("lm", "adapt"):
-                if self.language.annotations is None:
+                if not self.sources:
                     cause = "data.world_share is below 1 but there are no annotations"
                     found["language.annotations=FILE"] = cause
             elif self.data.videos is None:
@@ -264,17 +290,33 @@ class TrainConfig:
 
     def _check_language(self, source: str) -> None:
         language = self.language
-        if unknown := sorted(language.tasks.keys() - set(TASKS)):
-            raise RecipeError(source, f"language.tasks names {unknown[0]!r}", f"Known: {', '.join(TASKS)}")
-        if min(language.tasks.values(), default=-1.0) < 0 or not sum(language.tasks.values()):
-            raise RecipeError(source, "language.tasks has no share above 0", "Give shares of 0 or more")
+        _check_tasks(language.tasks, "language.tasks", source)
+        if language.mixture and (language.annotations is not None or language.tokens is not None):
+            raise RecipeError(
+                source, "language.mixture stands beside annotations or tokens", "Put them into the mixture"
+            )
+        for index, part in enumerate(language.mixture):
+            place = f"language.mixture[{index}]"
+            if not part.annotations or part.share <= 0:
+                raise RecipeError(
+                    source, f"{place} has no annotations, or no share above 0", "Give each source both"
+                )
+            if part.tasks is not None:
+                _check_tasks(part.tasks, f"{place}.tasks", source)
         if language.packed_length < 0:
             raise RecipeError(
                 source, f"language.packed_length is {language.packed_length}", "Give 0, or positions of a row"
             )
-        if self.data.world_share == 1 and language.tokens is not None:
+        if self.data.world_share == 1 and (language.tokens is not None or language.mixture):
             raise RecipeError(
                 source,
-                "language.tokens is set, but data.world_share is 1: no annotated video is read",
+                "language.tokens or mixture is set, but data.world_share is 1: no annotated video is read",
                 "Set data.world_share=0 and language.annotations=FILE",
             )
+
+
+def _check_tasks(tasks: dict[str, float], place: str, source: str) -> None:
+    if unknown := sorted(tasks.keys() - set(TASKS)):
+        raise RecipeError(source, f"{place} names {unknown[0]!r}", f"Known: {', '.join(TASKS)}")
+    if min(tasks.values(), default=-1.0) < 0 or not sum(tasks.values()):
+        raise RecipeError(source, f"{place} has no share above 0", "Give shares of 0 or more")

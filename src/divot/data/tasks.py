@@ -6,6 +6,7 @@ Letters: C clips, F frames that the tokenizer sees, S side of a frame in pixels,
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from divot.config.errors import DataError, VideoReadError
-from divot.config.training import TASKS, TrainConfig
+from divot.config.training import TASKS, SourceConfig, TrainConfig
 from divot.data.clips import MAX_DRAWS, Rejects
 from divot.data.records import Record, world_record, world_story
 from divot.data.sources import RecordSource, record_source
@@ -62,6 +63,28 @@ class LanguageSample:
     """[C, N, D]: those of the clips, where they were made before."""
 
 
+class _Shares:
+    """Tasks that are drawn, each as often as its share."""
+
+    def __init__(self, shares: Mapping[str, float]) -> None:
+        # In their own order: a file may name them in another, and the draws are the same.
+        self.names = [task for task in TASKS if shares.get(task, 0) > 0]
+        self.shares = [shares[task] for task in self.names]
+
+    def draw(self, rng: random.Random) -> str:
+        return rng.choices(self.names, self.shares)[0]
+
+
+class _Source:
+    """Annotated videos, with the tasks that they have for themselves."""
+
+    def __init__(self, config: SourceConfig, tokens: Mapping[str, TokenStore]) -> None:
+        self.config = config
+        self.tasks = None if config.tasks is None else _Shares(config.tasks)
+        store = None if config.tokens is None else tokens[config.tokens]
+        self.records: RecordSource = record_source(config.annotations, config.videos, store)
+
+
 class LanguageDataset:
     """Sample number n of a run, the same for the same seed; a torch map-style dataset.
 
@@ -72,7 +95,7 @@ class LanguageDataset:
         length: samples of the run.
         chat_tokenizer: takes its chat template instead of [INST].
         rejects_file: takes a line for each file that cannot be read.
-        tokens: a store of the annotated videos; None reads the files.
+        tokens: by its folder, each token store that the settings name.
 
     Raises:
         DataError: if the annotations cannot be used.
@@ -86,19 +109,15 @@ class LanguageDataset:
         length: int,
         chat_tokenizer: PreTrainedTokenizerBase | None = None,
         rejects_file: Path | None = None,
-        tokens: TokenStore | None = None,
+        tokens: Mapping[str, TokenStore] | None = None,
     ) -> None:
         self.config, self.builder, self.size_px, self.length = config, builder, size_px, length
         self.chat_tokenizer = chat_tokenizer
         self.rejects = Rejects(rejects_file, config.data.max_reject_share)
-        shares = config.language.tasks
-        # In their own order: a file may name them in another, and the draws are the same.
-        self.tasks = [task for task in TASKS if shares.get(task, 0) > 0]
-        self.shares = [shares[task] for task in self.tasks]
-        self.source: RecordSource | None = None
+        self.tasks = _Shares(config.language.tasks)
+        self.sources: list[_Source] = []
         if config.data.world_share < 1:
-            assert config.language.annotations is not None
-            self.source = record_source(config.language.annotations, config.data.videos, tokens)
+            self.sources = [_Source(source, tokens or {}) for source in config.sources]
 
     def __len__(self) -> int:
         return self.length
@@ -116,8 +135,13 @@ class LanguageDataset:
         rng = random.Random(f"{self.config.seed} {number}")
         num_without = 0
         for _ in range(MAX_DRAWS):
-            task = rng.choices(self.tasks, self.shares)[0]
-            record = self._record(task, number, rng)
+            task = self.tasks.draw(rng)
+            if rng.random() < self.config.data.world_share:
+                record: Record | None = self._world_record(task, number)
+            else:
+                [source] = rng.choices(self.sources, [one.config.share for one in self.sources])
+                task = task if source.tasks is None else source.tasks.draw(rng)
+                record = self._own_record(source.records, task, rng)
             if record is None:
                 continue
             if has_matter(record, task):
@@ -126,21 +150,21 @@ class LanguageDataset:
             if num_without >= MAX_WITHOUT_MATTER:
                 break
         raise DataError(
-            str(self.config.language.annotations),
-            f"draw after draw gave nothing for the tasks {', '.join(self.tasks)}",
+            ", ".join(source.config.annotations for source in self.sources),
+            f"draw after draw gave nothing for the tasks (the last: {task})",
             "Add captions or questions, repair the files, or change language.tasks",
         )
 
-    def _record(self, task: str, number: int, rng: random.Random) -> Record | None:
-        if rng.random() < self.config.data.world_share:
-            if task in STORY_TASKS:
-                return world_story(self.config.data.world_seed, number, self.size_px)
-            return world_record(self.config.data.world_seed, number, self.size_px, task.startswith("image"))
-        assert self.source is not None
-        chosen = rng.randrange(len(self.source))
+    def _world_record(self, task: str, number: int) -> Record:
+        if task in STORY_TASKS:
+            return world_story(self.config.data.world_seed, number, self.size_px)
+        return world_record(self.config.data.world_seed, number, self.size_px, task.startswith("image"))
+
+    def _own_record(self, source: RecordSource, task: str, rng: random.Random) -> Record | None:
+        chosen = rng.randrange(len(source))
         most = 1 if task.endswith("generation") else self.config.language.max_clips
         try:
-            record = self.source.record(chosen, self.size_px, most)
+            record = source.record(chosen, self.size_px, most)
         except VideoReadError as error:
             self.rejects.add(Path(error.source), error)
             return None

@@ -37,7 +37,6 @@ from divot.data.tokens import (
 )
 from divot.video.clips import Clip
 
-
 BEGUN_PREFIX = ".begun."
 """Of a folder in which processes that make shards note what they have begun."""
 

@@ -7,7 +7,7 @@ D width of a token, S pixels.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations_with_replacement, pairwise
@@ -233,7 +233,7 @@ def language_dataset(
     size_px: int,
     length: int,
     rejects_file: Path | None,
-    tokens: TokenStore | None = None,
+    tokens: Mapping[str, TokenStore] | None = None,
 ) -> LanguageDataset:
     """The samples of a run in the words of this model; arguments as of `LanguageDataset`."""
     chat: PreTrainedTokenizerBase | None = lm.tokenizer if lm.config.uses_chat_template else None
@@ -252,7 +252,8 @@ class LanguageStage:
         self.config = config
         self.folder = ModelFolder.open(config.init_model)
         tokenizer = self.folder.tokenizer()
-        self.tokens = self._token_store()
+        stores = {source.tokens for source in config.sources if source.tokens is not None}
+        self.tokens = {folder: self._token_store(folder) for folder in stores}
         lm = self._language_model(tokenizer)
         if lm.has_lora:
             raise CheckpointError(
@@ -264,10 +265,8 @@ class LanguageStage:
             lm.add_lora(config.language.lora)
         self.module = LanguageModule(tokenizer, lm, config.language.video_weight)
 
-    def _token_store(self) -> TokenStore | None:
-        if self.config.language.tokens is None:
-            return None
-        store, model = TokenStore(self.config.language.tokens), self.config.init_model
+    def _token_store(self, folder: str) -> TokenStore:
+        store, model = TokenStore(folder), self.config.init_model
         made_by, wanted = store.manifest.tokenizer_hash, self.folder.tokenizer_hash
         if made_by != wanted:
             raise DataError(
