@@ -16,6 +16,7 @@ from divot.config.files import written_whole
 from divot.data.annotations import Annotation, NoWordsError, StoryClip
 from divot.data.datasets import annotation_lines, split_name
 from divot.data.packed import on_disk
+from divot.data.shards import INDEX_FILE, ShardSource
 from divot.data.token_writer import hash_file
 from divot.video import CLIP_DURATION_S, VideoReader
 from divot.video.folders import PICTURE_SUFFIXES, list_samples
@@ -75,7 +76,7 @@ def check_samples(
     too short; of a story each clip is looked at.
 
     Args:
-        source: a folder of videos and pictures, or annotations as in `annotation_lines`.
+        source: a folder of videos and pictures, a folder of shards, or annotations as in `annotation_lines`.
         root: folder of the paths in an annotations file; None takes the one of the file.
         min_side_px: least length of a picture's shorter side.
         num_workers: threads; decoding runs in all of them at once.
@@ -145,6 +146,10 @@ class _Sample:
 
 
 def _samples(source: Path, root: str | Path | None) -> list[_Sample]:
+    if (source / INDEX_FILE).is_file():
+        shards = ShardSource(source, source if root is None else Path(root))
+        packed = [shards.packed(number) for number in range(len(shards))]
+        return [_Sample(one.name, None, one) for one in packed]
     if source.is_dir():
         return [
             _Sample(str(path), None, Annotation(path, is_image=path.suffix.lower() in PICTURE_SUFFIXES))

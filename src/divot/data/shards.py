@@ -151,8 +151,12 @@ class ShardSource:
 
     def record(self, number: int, size_px: int, max_clips: int) -> Record:
         """See `RecordSource`."""
+        return read_record(self.packed(number), size_px, max_clips)
+
+    def packed(self, number: int) -> Annotation:
+        """The annotation of sample `number`, with the place in the tar file where its video or picture is."""
         path, _, pictures = self._place(number)
-        return read_record(replace(self.annotation(number), path=path, packed=pictures), size_px, max_clips)
+        return replace(self.annotation(number), path=path, packed=pictures)
 
     def _place(self, number: int) -> tuple[Path, PackedFile, PackedFile]:
         """The shard of a sample, and where in it its words and its video or picture are."""

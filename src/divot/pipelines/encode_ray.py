@@ -93,9 +93,10 @@ class RayWorkers:
             )
 
     def _connect(self) -> None:
-        # Divot names what is left out and what went wrong, in a line of its own.
+        # Divot names what is left out and what went wrong, in a line of its own; of a cluster Ray may tell more, such
+        # as that there is no place for a worker yet.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL if self.address is None else logging.WARNING)
         quiet: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
         if self.address is None:
             # A run on one's own machine tells nobody of it.
