@@ -13,6 +13,7 @@ from webdataset import WebDataset
 from divot.config.errors import DataError, VideoReadError
 from divot.config.training import DataConfig, LanguageConfig, TrainConfig
 from divot.data import shards
+from divot.data.check import check_samples
 from divot.data.shards import read_index, write_shards
 from divot.data.sources import record_source
 from divot.data.tasks import LanguageDataset, world_corpus
@@ -127,6 +128,15 @@ def test_a_file_that_is_missing_is_left_out_and_named(files, tmp_path):
     assert index.num_samples == 4
     assert index.left_out == {str(tmp_path / "files" / "1.mp4"): "cannot be read (No such file or directory)"}
     assert len(record_source(tmp_path / "shards", None, None)) == 4
+
+
+def test_shards_are_checked_as_the_files_are(files, tmp_path):
+    write_shards(files / "words.jsonl", tmp_path / "shards", samples_per_shard=2)
+    ours, theirs = (
+        check_samples(source, min_side_px=8) for source in (tmp_path / "shards", files / "words.jsonl")
+    )
+    assert (ours.good, len(ours.bad)) == (theirs.good, len(theirs.bad))
+    assert ours.good > 0
 
 
 def test_a_file_that_is_no_video_is_named_in_its_shard(files, tmp_path):

@@ -86,7 +86,7 @@ def check(
     source: Annotated[
         Path,
         typer.Argument(
-            help="Folder of videos and pictures, folder of shards, annotations file (jsonl, csv), or NAME:PATH of a data set.",
+            help="Folder of videos and pictures or of shards, annotations (jsonl, csv), or NAME:PATH of a data set.",
             show_default=False,
         ),
     ],
