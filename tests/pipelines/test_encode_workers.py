@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from conftest import CLIPS
 from divot.config.errors import CheckpointError, DataError
@@ -208,3 +209,12 @@ def test_ray_hands_on_what_a_worker_raises(ray, tmp_path):
 
     with pytest.raises(OSError, match=r"No space left on device: 'a\.mp4'"):
         list(RayWorkers(1).outcomes(Encoder(), [EncodeTask("a.mp4", Path("a.mp4"))]))
+
+
+def test_the_cluster_of_the_docs_has_the_form_that_ray_wants():
+    util = pytest.importorskip("ray.autoscaler._private.util")
+    file = Path(__file__).parents[2] / "docs" / "ray-cluster.yaml"
+    told = yaml.safe_load(file.read_text(encoding="utf-8"))
+    util.validate_config(util.prepare_config(told))
+    with pytest.raises(Exception, match="nodes"):
+        util.validate_config(util.prepare_config({**told, "nodes": 3}))

@@ -84,9 +84,10 @@ def story(
 @app.command()
 def check(
     source: Annotated[
-        Path,
+        str,
         typer.Argument(
-            help="Folder of videos and pictures or of shards, annotations (jsonl, csv), or NAME:PATH of a data set.",
+            help="Folder of videos and pictures or of shards, annotations (jsonl, csv), NAME:PATH of a data set, or "
+            "tar files.",
             show_default=False,
         ),
     ],

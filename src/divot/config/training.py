@@ -109,6 +109,9 @@ class LanguageConfig:
     """Positions of a row into which several sequences are packed, none of which sees another; 0 pads each by itself."""
     video_weight: float = 1.0
     """Of the head's loss, beside 1 for the text."""
+    unseen_share: float = 0.0
+    """Of clips written token by token, those from which some of the tokens are kept from the ones after them: up to all
+    of them, so that what is written follows the words and not only what was written before."""
     backbone: str | None = None
     """Hugging Face folder or hub id of a pre-trained language model; None: that of init_model, or a new one."""
     is_new: bool = False

@@ -94,7 +94,7 @@ class Annotation:
     @property
     def name(self) -> str:
         """The file, for messages."""
-        return str(self.path) if self.packed is None else f"{self.path}:{self.packed.name}"
+        return str(self.path) if self.packed is None else f"{self.packed.tar or self.path}:{self.packed.name}"
 
     def place(self, duration_s: float) -> Clip:
         """What is told about of a video which lasts `duration_s`: of any length, not only that of a clip.

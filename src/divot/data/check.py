@@ -17,6 +17,7 @@ from divot.data.annotations import Annotation, NoWordsError, StoryClip
 from divot.data.datasets import annotation_lines, split_name
 from divot.data.packed import on_disk
 from divot.data.shards import INDEX_FILE, ShardSource
+from divot.data.tars import TarSource, is_tars
 from divot.data.token_writer import hash_file
 from divot.video import CLIP_DURATION_S, VideoReader
 from divot.video.folders import PICTURE_SUFFIXES, list_samples
@@ -76,7 +77,8 @@ def check_samples(
     too short; of a story each clip is looked at.
 
     Args:
-        source: a folder of videos and pictures, a folder of shards, or annotations as in `annotation_lines`.
+        source: a folder of videos and pictures, a folder of shards, tar files, or annotations as in
+            `annotation_lines`.
         root: folder of the paths in an annotations file; None takes the one of the file.
         min_side_px: least length of a picture's shorter side.
         num_workers: threads; decoding runs in all of them at once.
@@ -88,7 +90,7 @@ def check_samples(
     """
     if num_workers < 1:
         raise ValueError(f"num_workers: got {num_workers}, wanted 1 or more")
-    samples = _samples(Path(source), root)
+    samples = _tar_samples(source) if is_tars(source) else _samples(Path(source), root)
     report = CheckReport(str(source))
     first_of: dict[str, str] = {}
     workers = ThreadPoolExecutor(num_workers)
@@ -143,6 +145,18 @@ class _Sample:
             ), ""
         about = [(hashes[part.name], part.start_s, getattr(part, "end_s", None)) for part in parts]
         return None, repr(about)
+
+
+def _tar_samples(source: str | Path) -> list[_Sample]:
+    found: list[_Sample] = []
+    tars = TarSource(source)
+    for number in range(len(tars)):
+        try:
+            one = tars.annotation(number)
+            found.append(_Sample(one.name, None, one))
+        except DataError as error:
+            found.append(_Sample(error.source, None, error))
+    return found
 
 
 def _samples(source: Path, root: str | Path | None) -> list[_Sample]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -37,30 +38,30 @@ class Rejects:
         self.causes: dict[str, str] = {}
         self.num_read = self.num_failed = 0
 
-    def add(self, path: Path, error: VideoReadError) -> None:
-        """Take note of a file that was drawn.
+    def add(self, path: str | Path, error: VideoReadError) -> None:
+        """Take note of a file that was drawn; `path` may be an address.
 
         Raises:
             DataError: if more than `max_share` of the draws have failed.
         """
         self.num_failed += 1
         if str(path) not in self.causes:
-            self._tell(path, error)
+            self._tell(str(path), error)
         num_drawn = self.num_read + self.num_failed
         if num_drawn >= MIN_JUDGED and self.num_failed > self.max_share * num_drawn:
             raise DataError(
-                str(path.parent),
+                os.path.dirname(path),
                 f"{self.num_failed} of {num_drawn} files drawn could not be read (the last: {error})",
                 "Repair or remove them (`divot data check` names all), or raise data.max_reject_share",
             )
 
-    def _tell(self, path: Path, error: VideoReadError) -> None:
-        self.causes[str(path)] = error.cause
+    def _tell(self, path: str, error: VideoReadError) -> None:
+        self.causes[path] = error.cause
         log.warning("left out: %s", error)
         if self.file is not None:
             # A line each, from whichever worker met it.
             with self.file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"file": str(path), "cause": error.cause}) + "\n")
+                file.write(json.dumps({"file": path, "cause": error.cause}) + "\n")
 
 
 class ClipDataset:

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from divot.config.errors import VideoReadError
+from divot.config.errors import DataError, VideoReadError
 from divot.data.annotations import Annotation, StoryClip
 from divot.data.datasets import read_annotations, split_name
 from divot.data.records import Record, read_record
 from divot.data.shards import ShardSource
+from divot.data.tars import TarSource, is_tars
 from divot.data.tokens import StoredVideo, TokenStore
 from divot.video.clips import CLIP_DURATION_S, CLIP_FRAMES, Clip, evenly_spread
 
@@ -40,16 +41,21 @@ class RecordSource(Protocol):
 
 
 def record_source(file: str | Path, root: str | Path | None, tokens: TokenStore | None) -> RecordSource:
-    """The samples of an annotations file, of a data set as it is published, or of a folder of shards.
+    """The samples of an annotations file, of a data set as it is published, of a folder of shards, or of tar files.
 
     Args:
-        file: the annotations (of a data set NAME:PATH), or the folder.
+        file: the annotations (of a data set NAME:PATH), the folder, or the tar files as of `is_tars`.
         root: folder of the paths in them; None takes the one of the file, or that folder.
         tokens: a store of the videos; None reads the files.
 
     Raises:
-        DataError: if the annotations cannot be used.
+        DataError: if the annotations cannot be used, or are tar files with a store.
     """
+    if is_tars(file):
+        if tokens is not None:
+            cause = "are tar files, whose videos a token store does not know"
+            raise DataError(str(file), cause, "Train without a store, or unpack them and encode the videos")
+        return TarSource(file)
     dataset, path = split_name(file)
     root = Path(root) if root is not None else (path if path.is_dir() else path.parent)
     is_shards = dataset is None and path.is_dir()

@@ -166,7 +166,7 @@ class LanguageDataset:
         try:
             record = source.record(chosen, self.size_px, most)
         except VideoReadError as error:
-            self.rejects.add(Path(error.source), error)
+            self.rejects.add(error.source, error)
             return None
         self.rejects.num_read += 1
         return record

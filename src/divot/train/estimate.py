@@ -137,7 +137,7 @@ def _module(config: TrainConfig) -> nn.Module:
             lm = _language_model(config, folder, tokenizer)
             if config.language.lora.rank:
                 lm.add_lora(config.language.lora)
-            return LanguageModule(tokenizer, lm, config.language.video_weight)
+            return LanguageModule(tokenizer, lm, config.language)
         if folder is None:
             detokenizer = VideoDetokenizer(sizes.detokenizer)
         else:

@@ -23,7 +23,7 @@ from divot.config.errors import CheckpointError, DataError
 from divot.config.files import written_whole
 from divot.config.models import LanguageModelConfig
 from divot.config.presets import preset
-from divot.config.training import TrainConfig
+from divot.config.training import LanguageConfig, TrainConfig
 from divot.data.clips import to_batch
 from divot.data.tasks import LanguageDataset, LanguageSample, world_corpus
 from divot.data.tokens import TokenStore
@@ -173,9 +173,9 @@ def _group(rows: list[list[_Placed]], pad_id: int, token_shape: tuple[int, int])
 class LanguageModule(nn.Module):
     """The language model over a frozen tokenizer, under both losses."""
 
-    def __init__(self, tokenizer: VideoTokenizer, lm: DivotLM, video_weight: float) -> None:
+    def __init__(self, tokenizer: VideoTokenizer, lm: DivotLM, config: LanguageConfig) -> None:
         super().__init__()
-        self.tokenizer, self.lm, self.video_weight = tokenizer, lm, video_weight
+        self.tokenizer, self.lm, self.config = tokenizer, lm, config
         tokenizer.requires_grad_(False)
 
     def train(self, mode: bool = True) -> LanguageModule:
@@ -199,7 +199,7 @@ class LanguageModule(nn.Module):
         """Weighted sum of both losses, and each by itself: means over all words and all written clips."""
         del chances  # Every draw of this stage is the head's own, from torch's seeded one.
         groups = self.with_tokens(batch)
-        losses = [self.lm(group) for group in groups]
+        losses = [self.lm(group, self.config.unseen_share) for group in groups]
         num_words, num_clips = sum(one.num_words for one in losses), sum(one.num_clips for one in losses)
         text = torch.stack([one.text * one.num_words for one in losses]).sum() / max(1, num_words)
         video = torch.stack([one.video * one.num_clips for one in losses]).sum() / max(1, num_clips)
@@ -209,7 +209,7 @@ class LanguageModule(nn.Module):
         if num_clips:
             measures["video_loss"] = float(video.detach())
         weights = [_weight(count, text.device) for count in (num_words, num_clips)]
-        loss = weights[0] * text + weights[1] * self.video_weight * video
+        loss = weights[0] * text + weights[1] * self.config.video_weight * video
         # All parameters take part in every step, so that optimizers and other processes know of all of them.
         reads = any(len(group.read_tokens) for group in groups)
         for part, is_used in ((self.lm.head, num_clips > 0), (self.lm.input_projection, reads)):
@@ -263,7 +263,7 @@ class LanguageStage:
             )
         if config.language.lora.rank:
             lm.add_lora(config.language.lora)
-        self.module = LanguageModule(tokenizer, lm, config.language.video_weight)
+        self.module = LanguageModule(tokenizer, lm, config.language)
 
     def _token_store(self, folder: str) -> TokenStore:
         store, model = TokenStore(folder), self.config.init_model
