@@ -170,6 +170,8 @@ class HeadConfig:
     """`gmm`, `regression` or `diffusion`."""
     num_components: int = 16
     """Of the Gaussian mixture."""
+    added_variance: float = 0.0
+    """Of the Gaussian mixture: added to each variance, in squared units of the tokens as they are predicted."""
     cosine_weight: float = 0.0
     """Of the regression: weight of 1 - cosine similarity beside the squared error."""
     prediction: str = "v_prediction"

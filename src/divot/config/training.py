@@ -120,6 +120,8 @@ class LanguageConfig:
     """A new head: `gmm`, `regression` or `diffusion`; None: that of the language model, or the preset's."""
     prediction: str | None = None
     """Of a new head of diffusion: `v_prediction` or `epsilon`; None: the preset's."""
+    added_variance: float | None = None
+    """Added to each variance that the Gaussian mixture head predicts; None: as the language model, or the preset, has."""
     queries: str | None = None
     """`bidirectional`, `causal` or `autoregressive`; None: those of the language model, or the preset's."""
     vocab_size: int = 768
@@ -306,6 +308,12 @@ class TrainConfig:
                 )
             if part.tasks is not None:
                 _check_tasks(part.tasks, f"{place}.tasks", source)
+        if (language.added_variance or 0.0) < 0 or not 0 <= language.unseen_share <= 1:
+            raise RecipeError(
+                source,
+                "language.added_variance is below 0, or unseen_share not from 0 to 1",
+                "Give 0 or more, and a share",
+            )
         if language.packed_length < 0:
             raise RecipeError(
                 source, f"language.packed_length is {language.packed_length}", "Give 0, or positions of a row"

@@ -75,7 +75,9 @@ def build_head(config: HeadConfig, hidden_width: int, token_width: int) -> Head:
         RecipeError: if there is none of that name.
     """
     if config.kind == "gmm":
-        return GaussianMixtureHead(hidden_width, token_width, config.num_components)
+        return GaussianMixtureHead(
+            hidden_width, token_width, config.num_components, config.added_variance
+        )
     if config.kind == "regression":
         return RegressionHead(hidden_width, token_width, config.cosine_weight)
     if config.kind == "diffusion" and config.prediction in ("v_prediction", "epsilon"):
@@ -285,6 +287,21 @@ class DivotLM(nn.Module):
         """
         _check_queries(kind)
         self.config = dataclasses.replace(self.config, queries=kind)
+
+    def take_added_variance(self, value: float) -> None:
+        """Add another variance to those that the Gaussian mixture head predicts.
+
+        Raises:
+            RecipeError: if the head is another one.
+        """
+        if not isinstance(self.head, GaussianMixtureHead):
+            raise RecipeError(
+                "language.added_variance", f"is set, the head is {self.config.head.kind}", "Leave it out"
+            )
+        self.config = dataclasses.replace(
+            self.config, head=dataclasses.replace(self.config.head, added_variance=value)
+        )
+        self.head.added_variance = value
 
     def take_new_head(self, config: HeadConfig) -> None:
         """Put a head of new weights in the place of the one that is there.

@@ -284,6 +284,9 @@ class LanguageStage:
             sizes.head,
             kind=language.head or sizes.head.kind,
             prediction=language.prediction or sizes.head.prediction,
+            added_variance=(
+                sizes.head.added_variance if language.added_variance is None else language.added_variance
+            ),
         )
         other = self.config.init_lm
         if other is not None or (self.folder.contents.language_models and not begins_anew):
@@ -292,6 +295,8 @@ class LanguageStage:
                 lm.take_new_head(head)
             if language.queries is not None:
                 lm.take_queries(language.queries)
+            if language.added_variance is not None:
+                lm.take_added_variance(language.added_variance)
             if other is not None:
                 self._measure_tokens(lm, tokenizer)
             return lm

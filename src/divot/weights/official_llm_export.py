@@ -87,6 +87,7 @@ def _read(folder: Path, layout: dict[str, Any]) -> LanguageModelFiles:
     own = read_weights(folder / WEIGHTS_FILE)
     renamed = to_theirs(agent_names(), own)
     foreign = [f"a head {config.head.kind!r}"] * (config.head.kind != "gmm")
+    foreign += ["an added variance"] * (config.head.added_variance > 0)
     foreign += [f"{config.queries} queries"] * (config.queries != "bidirectional")
     foreign += ["a LoRA that is not merged"] * (folder / "adapter").is_dir()
     foreign += ["a chat template"] * config.uses_chat_template

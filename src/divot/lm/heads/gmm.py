@@ -31,12 +31,15 @@ class Mixture:
     """[B, N, M, D]."""
 
     @classmethod
-    def from_parameters(cls, parameters: Tensor, num_components: int) -> Mixture:
+    def from_parameters(
+        cls, parameters: Tensor, num_components: int, added_variance: float = 0.0
+    ) -> Mixture:
         """Split what the head's last layer gives.
 
         Args:
             parameters: [B, N, 2 * M * D + M]: means, raw variances, logits, in the order of the released weights.
             num_components: M.
+            added_variance: to each of the predicted ones.
 
         Raises:
             ValueError: if the last axis is not of that form.
@@ -49,7 +52,7 @@ class Mixture:
             )
         count = num_components * width
         means, raw, logits = parameters.float().split([count, count, num_components], dim=-1)
-        variances = F.softplus(raw).clamp(min=MIN_VARIANCE)
+        variances = F.softplus(raw).clamp(min=MIN_VARIANCE) + added_variance
         shape = (num_components, width)
         return cls(logits, means.unflatten(-1, shape), variances.unflatten(-1, shape))
 
@@ -125,19 +128,23 @@ class GaussianMixtureHead(nn.Module):
         hidden_width: H.
         token_width: D.
         num_components: M; 16 in the paper.
+        added_variance: to each of the predicted ones. A mixture that may be as narrow as it likes is taught by the
+            smallest differences between tokens, beside which what the words say weighs nothing.
 
     Source: Divot (arXiv 2412.04432), appendix A.2.
     """
 
-    def __init__(self, hidden_width: int, token_width: int, num_components: int = 16) -> None:
+    def __init__(
+        self, hidden_width: int, token_width: int, num_components: int = 16, added_variance: float = 0.0
+    ) -> None:
         super().__init__()
-        self.num_components = num_components
+        self.num_components, self.added_variance = num_components, added_variance
         size = 2 * num_components * token_width + num_components
         self.layers = nn.Sequential(nn.Linear(hidden_width, size), nn.GELU(), nn.Linear(size, size))
 
     def forward(self, hidden_BNH: Tensor) -> Mixture:
         """Hidden states of the queries [B, N, H] to the mixture of each token."""
-        return Mixture.from_parameters(self.layers(hidden_BNH), self.num_components)
+        return Mixture.from_parameters(self.layers(hidden_BNH), self.num_components, self.added_variance)
 
     def loss(self, hidden_BNH: Tensor, tokens_BND: Tensor) -> Tensor:
         """Scalar: negative log-likelihood of the tokens, see `Mixture.nll`."""
