@@ -28,11 +28,12 @@ imports: $(DEV)
 tests: $(DEV)
 	$(BIN)/pytest
 
-# Three stages, each from the weights of the one before; stopped and started again, it goes on. Hours on two cores.
+# Four stages, each from the weights of the one before; stopped and started again, it goes on. Hours on two cores.
 train-tiny: $(DEV) out/film
 	$(BIN)/divot train vae out/tiny/vae
 	$(BIN)/divot train tokenizer out/tiny/tokenizer --init-vae out/tiny/vae/vae
 	$(BIN)/divot train detokenizer out/tiny/detokenizer --init-model out/tiny/tokenizer/model
+	$(BIN)/divot train lm out/tiny/lm --init-model out/tiny/detokenizer/model
 
 out/film: | $(DEV)
 	$(BIN)/python scripts/fetch_big_buck_bunny.py $@

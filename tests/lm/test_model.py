@@ -217,6 +217,21 @@ def test_a_model_takes_another_way_of_writing_and_another_head():
         lm.take_new_head(HeadConfig("none"))
 
 
+def test_added_variance_lies_under_every_component_and_is_kept(tmp_path):
+    lm = small_lm()
+    batch = batch_of(lm)
+    states = lm.query_states(lm.states(batch), batch)
+    before = lm.head(states).variances
+    lm.take_added_variance(0.5)
+    torch.testing.assert_close(lm.head(states).variances, before + 0.5)
+    lm.save_pretrained(tmp_path / "lm")
+    loaded = DivotLM.from_pretrained(tmp_path / "lm")
+    assert loaded.config.head.added_variance == 0.5
+    torch.testing.assert_close(loaded.head(states).variances, before + 0.5)
+    with pytest.raises(RecipeError, match="added_variance"):
+        small_lm("regression").take_added_variance(0.5)
+
+
 @pytest.mark.parametrize("tied", [True, False])
 def test_lora_trains_little_saves_beside_and_merges(tmp_path, tied):
     lm = small_lm(tie_word_embeddings=tied)

@@ -121,7 +121,8 @@ class LanguageConfig:
     prediction: str | None = None
     """Of a new head of diffusion: `v_prediction` or `epsilon`; None: the preset's."""
     added_variance: float | None = None
-    """Added to each variance that the Gaussian mixture head predicts; None: as the language model, or the preset, has."""
+    """Added to each variance that the Gaussian mixture head predicts; None: that of the language model, or the
+    preset's."""
     queries: str | None = None
     """`bidirectional`, `causal` or `autoregressive`; None: those of the language model, or the preset's."""
     vocab_size: int = 768

@@ -75,9 +75,7 @@ def build_head(config: HeadConfig, hidden_width: int, token_width: int) -> Head:
         RecipeError: if there is none of that name.
     """
     if config.kind == "gmm":
-        return GaussianMixtureHead(
-            hidden_width, token_width, config.num_components, config.added_variance
-        )
+        return GaussianMixtureHead(hidden_width, token_width, config.num_components, config.added_variance)
     if config.kind == "regression":
         return RegressionHead(hidden_width, token_width, config.cosine_weight)
     if config.kind == "diffusion" and config.prediction in ("v_prediction", "epsilon"):

@@ -31,9 +31,7 @@ class Mixture:
     """[B, N, M, D]."""
 
     @classmethod
-    def from_parameters(
-        cls, parameters: Tensor, num_components: int, added_variance: float = 0.0
-    ) -> Mixture:
+    def from_parameters(cls, parameters: Tensor, num_components: int, added_variance: float = 0.0) -> Mixture:
         """Split what the head's last layer gives.
 
         Args:
