@@ -111,9 +111,10 @@ def check(
         from divot.config.files import refuse_overwriting, write_json
         from divot.data.check import check_samples
         from divot.data.datasets import split_name
+        from divot.data.tars import is_tars
 
         outputs = [file for file in (json_file, rejects) if file is not None]
-        refuse_overwriting(split_name(source)[1], outputs)
+        refuse_overwriting(source if is_tars(source) else split_name(source)[1], outputs)
         report = check_samples(source, videos, min_side, workers, on_progress)
         record = report.to_json()
         if json_file is not None and json_file != Path("-"):

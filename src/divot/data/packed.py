@@ -44,7 +44,7 @@ def list_packed(tar_file: str | Path) -> list[PackedFile]:
                 PackedFile(member.name, member.offset_data, member.size) for member in tar if member.isfile()
             ]
     except TAR_ERRORS as error:
-        raise damaged(tar_file, str(error)) from error
+        raise damaged(tar_file, error) from error
 
 
 def _opened(tar_file: str | Path) -> Any:
@@ -65,7 +65,7 @@ def packed_content(tar_file: str | Path, packed: PackedFile) -> bytes:
             file.seek(packed.offset)
             content: bytes = file.read(packed.size_bytes)
     except TAR_ERRORS as error:
-        raise damaged(tar_file, str(error)) from error
+        raise damaged(tar_file, error) from error
     if len(content) != packed.size_bytes:
         raise damaged(tar_file, f"it ends inside {packed.name}")
     return content
@@ -87,6 +87,8 @@ def on_disk(path: Path, packed: PackedFile | None) -> Iterator[Path]:
         yield file
 
 
-def damaged(tar_file: str | Path, cause: str) -> DataError:
-    """The error of a tar file that is not what it should be."""
+def damaged(tar_file: str | Path, cause: str | Exception) -> DataError:
+    """The error of a tar file that is not what it should be, or cannot be reached."""
+    if isinstance(cause, ImportError):
+        return DataError(tar_file, f"cannot be reached ({cause})", "Install that package")
     return DataError(tar_file, f"is missing or damaged ({cause})", "Copy it again, or make it anew")

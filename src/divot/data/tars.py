@@ -146,7 +146,7 @@ def _addresses(told: str | Path) -> list[str]:
             for address in ([pattern] if "*" not in pattern else _matching(pattern))
         ]
     except TAR_ERRORS as error:
-        raise damaged(str(told), str(error)) from error
+        raise damaged(str(told), error) from error
 
 
 def _matching(pattern: str) -> list[str]:
@@ -175,7 +175,7 @@ def _members(tar: str) -> list[PackedFile]:
         # Of this file as it is now: its size and times, or its tag.
         key = hashlib.sha256(f"{tar} {files.ukey(path)}".encode()).hexdigest()
     except TAR_ERRORS as error:
-        raise damaged(tar, str(error)) from error
+        raise damaged(tar, error) from error
     kept = _cache() / f"{key}.json"
     try:
         return [PackedFile(**values) for values in json.loads(kept.read_text(encoding="utf-8"))]
