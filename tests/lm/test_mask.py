@@ -3,6 +3,7 @@ import torch
 from transformers import MistralConfig
 from transformers.masking_utils import create_causal_mask
 
+from divot.lm.backbone import as_cache
 from divot.lm.mask import CAUSAL, may_attend, official_block_ids, with_open_rows
 
 # Text, a clip of three queries, text, a clip of two, text.
@@ -25,8 +26,8 @@ def test_mask_is_the_one_that_transformers_makes_of_the_same_blocks():
         config=config,
         inputs_embeds=torch.zeros(1, 8, 4),
         attention_mask=torch.ones(1, 8, dtype=torch.long),
-        past_key_values=None,
         block_sequence_ids=BLOCKS,
+        **as_cache(create_causal_mask, None),
     )
     assert torch.equal(theirs[:, 0].bool(), may_attend(BLOCKS, ALL, 8))
 

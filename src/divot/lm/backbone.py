@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +129,11 @@ def add_lora(backbone: PreTrainedModel, config: LoRAConfig, new_rows: Sequence[i
         raise RecipeError("lora.target_modules", str(error), f"This backbone has: {sorted(names)}") from error
 
 
+def as_cache(taker: Callable[..., Any], cache: Cache | None) -> dict[str, Cache | None]:
+    """The cache by the name under which a function of transformers takes it, which has changed within version 5."""
+    return {"cache" if "cache" in inspect.signature(taker).parameters else "past_key_values": cache}
+
+
 def attention_mask(
     config: PretrainedConfig,
     embeddings_BLH: Tensor,
@@ -163,7 +169,7 @@ def attention_mask(
         config=config,
         inputs_embeds=embeddings_BLH,
         attention_mask=is_present_BK,
-        past_key_values=cache,
         position_ids=positions_BL,
         block_sequence_ids=blocks_BK,
+        **as_cache(make, cache),
     )

@@ -36,7 +36,7 @@ from divot.layers.component import (
     refuse_other_folder,
 )
 from divot.layers.embeddings import grid_positions, spread_points
-from divot.lm.backbone import add_lora, attention_mask, load_backbone, new_backbone
+from divot.lm.backbone import add_lora, as_cache, attention_mask, load_backbone, new_backbone
 from divot.lm.batch import LanguageBatch
 from divot.lm.heads import DiffusionHead, GaussianMixtureHead, RegressionHead
 from divot.text.sequence import IGNORED, NO_BLOCK, SequenceBuilder
@@ -234,12 +234,13 @@ class DivotLM(nn.Module):
         mask = attention_mask(
             self.backbone.config, embeddings_BLH, is_present_BK, blocks_BL, positions_BL, cache
         )
-        out = self.backbone.get_decoder()(
+        decoder = self.backbone.get_decoder()
+        out = decoder(
             inputs_embeds=embeddings_BLH,
             attention_mask=mask,
             position_ids=positions_BL,
-            past_key_values=cache,
             use_cache=cache is not None,
+            **as_cache(decoder.forward, cache),
         )
         return out.last_hidden_state
 
