@@ -35,6 +35,8 @@ _THREADS = 16
 
 @dataclass(frozen=True)
 class _TarSample:
+    """Files of one name in a tar file."""
+
     tar: str
     files: dict[str, PackedFile]
     """Suffix in small letters -> file; the first of those that have it."""

@@ -197,7 +197,7 @@ class LanguageModule(nn.Module):
         self, batch: TrainingBatch, chances: list[torch.Generator]
     ) -> tuple[Tensor, dict[str, float]]:
         """Weighted sum of both losses, and each by itself: means over all words and all written clips."""
-        del chances  # Every draw of this stage is the head's own, from torch's seeded one.
+        del chances  # This stage's draws (of unseen tokens, of a head) are torch's own, seeded by the loop.
         groups = self.with_tokens(batch)
         losses = [self.lm(group, self.config.unseen_share) for group in groups]
         num_words, num_clips = sum(one.num_words for one in losses), sum(one.num_clips for one in losses)

@@ -37,7 +37,7 @@ class Mixture:
         Args:
             parameters: [B, N, 2 * M * D + M]: means, raw variances, logits, in the order of the released weights.
             num_components: M.
-            added_variance: to each of the predicted ones.
+            added_variance: to each of the predicted ones, in squared units of the tokens.
 
         Raises:
             ValueError: if the last axis is not of that form.
