@@ -12,6 +12,7 @@ from divot.config.errors import DataError, RecipeError
 from divot.config.merge import from_mapping
 from divot.config.training import DataConfig, LanguageConfig, TrainConfig
 from divot.data.datasets import read_annotations
+from divot.data.mixing import step_size
 from divot.data.records import _still_scene, read_record, world_record
 from divot.data.tasks import LanguageDataset, world_corpus
 from divot.text import SequenceBuilder, add_video_tokens, plain_answer
@@ -153,10 +154,32 @@ def test_sources_are_mixed_by_their_shares_each_with_its_tasks(builder, video_fi
     assert tasks.count("caption") == 60 - tasks.count("question")
 
 
+def test_a_step_is_of_one_source_where_one_has_its_own_batch_size(builder, video_file, tmp_path):
+    shutil.copy(video_file, tmp_path / "a.mp4")
+    for name in ("one", "other"):
+        line = {"video": "a.mp4", "caption": name, "questions": [["who?", name]]}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(line))
+    mixture = [
+        {"annotations": str(tmp_path / "one.jsonl"), "batch_size": 2},
+        {"annotations": str(tmp_path / "other.jsonl"), "tasks": {"question": 1.0}},
+    ]
+    values = {"stage": "lm", "init_model": "tiny", "batch_size": 4, "data": {"world_share": 0.0}}
+    config = from_mapping(TrainConfig, {**values, "language": {"mixture": mixture}})
+    rows = LanguageDataset(config, builder, 16, 80)
+    drawn = [(rows.draw(number)[0].captions[0], step_size(config, number // 4)) for number in range(80)]
+    steps = [drawn[first : first + 4] for first in range(0, 80, 4)]
+    assert all(len({*step}) == 1 for step in steps)
+    assert {*drawn} == {("one", 2), ("other", 4)}
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
         ({"annotations": "a.jsonl"}, "stands beside"),
+        (
+            {"mixture": [{"annotations": "a", "batch_size": 9}]},
+            r"mixture\[0\]\.batch_size is 9, that of the run 8",
+        ),
         ({"mixture": [{"share": 1.0}]}, r"mixture\[0\] has no annotations"),
         ({"mixture": [{"annotations": "a", "share": 0}]}, "no share above 0"),
         ({"mixture": [{"annotations": "a", "tasks": {"dance": 1}}]}, r"mixture\[0\]\.tasks names 'dance'"),

@@ -13,7 +13,7 @@ from divot.lm.backbone import attention_mask
 from divot.lm.batch import collate
 from divot.lm.heads import RegressionHead
 from divot.lm.mask import may_attend, with_open_rows
-from divot.lm.model import DivotLM, _draw_unseen
+from divot.lm.model import DivotLM
 from divot.text.sequence import End, SequenceBuilder, Words, WriteClip, packed
 from lm.small import FAMILIES, NUM_TOKENS, WIDTH, batch_of, clip_tokens, segments, small_lm
 
@@ -90,28 +90,17 @@ def test_autoregressive_tokens_depend_on_those_before_alone():
 
 
 @pytest.mark.parametrize("keeps_places", [False, True])
-def test_a_token_that_is_kept_from_those_after_it_changes_nothing_there(keeps_places, monkeypatch):
+def test_a_bare_place_does_not_hold_the_token_before_it(keeps_places):
     lm = small_lm(queries="autoregressive", keeps_places=keeps_places)
     batch = batch_of(lm)
     changed = dataclasses.replace(batch, written_tokens=batch.written_tokens.clone())
     changed.written_tokens[0, 1] += 1
-    for kept, is_same in ((1, True), (2, False)):
-        is_unseen = torch.zeros(len(batch.written_tokens), NUM_TOKENS - 1, dtype=torch.bool)
-        is_unseen[:, kept] = True
-        monkeypatch.setattr("divot.lm.model._draw_unseen", lambda *_, drawn=is_unseen: drawn)
-        states = [lm.query_states(lm.states(one, unseen_share=1.0), one) for one in (batch, changed)]
+    for token, is_same in ((1, True), (2, False)):
+        bare = batch.writes.clone()
+        bare[batch.writes] = torch.arange(int(batch.writes.sum())) % NUM_TOKENS == token + 1
+        pair = [dataclasses.replace(one, bare=bare) for one in (batch, changed)]
+        states = [lm.query_states(lm.states(one), one) for one in pair]
         assert torch.equal(*states) == is_same
-
-
-def test_a_share_of_the_clips_is_kept_from_itself_in_part():
-    torch.manual_seed(0)
-    is_unseen = _draw_unseen(torch.zeros(4000, 8, 1), 0.5)
-    parts = is_unseen.float().mean(dim=1)
-    # Half of the clips show everything; of the others every part is as likely.
-    assert float((parts == 0).float().mean()) == pytest.approx(0.5 + 0.5 / 9, abs=0.03)
-    assert float((parts == 1).float().mean()) == pytest.approx(0.5 / 9, abs=0.02)
-    assert float(parts.mean()) == pytest.approx(0.25, abs=0.02)
-    assert not _draw_unseen(torch.zeros(50, 8, 1), 0.0).any()
 
 
 @pytest.mark.parametrize("attention", ["eager", "flex_attention"])

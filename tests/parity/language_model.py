@@ -14,7 +14,7 @@ from divot.lm.batch import LanguageBatch, collate
 from divot.lm.generate import Dialogue, TextSampling, official_scores
 from divot.lm.mask import official_block_ids
 from divot.lm.model import DivotLM
-from divot.text.sequence import NO_BLOCK, Sequence
+from divot.text.sequence import Sequence
 from divot.weights.names import Entry
 from divot.weights.official_llm_names import agent_names
 from parity.golden import Golden, Row
@@ -58,6 +58,7 @@ def _batch(inputs: dict[str, Tensor], case: str) -> LanguageBatch:
         writes=values["ids_gen_mask"],
         positions=torch.arange(mask.shape[1]).expand_as(mask),
         blocks=official_block_ids(mask, mask.shape[1]),
+        bare=torch.zeros_like(mask, dtype=torch.bool),
         read_tokens=embeds[values["embeds_cmp_mask"]],
         written_tokens=embeds[values["embeds_gen_mask"]],
     )
@@ -109,7 +110,7 @@ def _check_video(golden: Golden, model: DivotLM) -> list[Row]:
     writes = inputs["vidgen/ids_gen_mask"]
     blocks = official_block_ids(mask, mask.shape[1])
     places = torch.arange(mask.shape[1]).expand_as(mask)
-    batch = LanguageBatch(ids, ids, mask != 0, nothing, writes, places, blocks, empty, empty)
+    batch = LanguageBatch(ids, ids, mask != 0, nothing, writes, places, blocks, nothing, empty, empty)
     states = model.query_states(model.states(batch), batch)
     mixture = model.head(states).scaled(golden.config["var_scale"])
     component, noise = inputs["vidgen/component"], inputs["vidgen/eps"]
@@ -120,9 +121,10 @@ def _check_video(golden: Golden, model: DivotLM) -> list[Row]:
 
 
 def _recorded(ids: list[int], reads: list[bool]) -> Sequence:
-    return Sequence(
-        ids, [-100] * len(ids), reads, [False] * len(ids), [NO_BLOCK] * len(ids), [0] if any(reads) else []
-    )
+    sequence = Sequence(clips_read=[0] if any(reads) else [])
+    for id_, is_read in zip(ids, reads, strict=True):
+        sequence.add([id_], reads=is_read)
+    return sequence
 
 
 def _check_text(golden: Golden, model: DivotLM) -> list[Row]:

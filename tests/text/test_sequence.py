@@ -21,10 +21,8 @@ def builder(tokenizer):
 def roles(builder, sequence):
     """Each position as (token, what it is): a letter for read and written places, + where it is learned."""
     names = builder.tokenizer.convert_ids_to_tokens(sequence.ids)
-    assert (
-        len({len(row) for row in (sequence.labels, sequence.reads, sequence.writes, sequence.blocks, names)})
-        == 1
-    )
+    rows = (sequence.labels, sequence.reads, sequence.writes, sequence.blocks, sequence.bare, names)
+    assert len({len(row) for row in rows}) == 1
     for id_, label in zip(sequence.ids, sequence.labels, strict=True):
         assert label in (id_, IGNORED)
     assert [block != NO_BLOCK for block in sequence.blocks] == sequence.writes
@@ -138,6 +136,24 @@ def test_continuation_goes_on_where_a_sequence_ended(builder):
     assert prompt.ids + sequence.ids == whole.ids
     assert prompt.blocks + sequence.blocks == whole.blocks
     assert sequence.clips_written == 1
+
+
+def test_a_share_of_the_written_clips_is_bare_in_part(builder):
+    rng, parts = random.Random(0), []
+    for _ in range(2000):
+        sequence = builder.build([Words("A cat runs."), WriteClip(), Words("and then"), WriteClip()])
+        sequence.draw_bare(0.5, rng)
+        assert not any(
+            bare for bare, writes in zip(sequence.bare, sequence.writes, strict=True) if not writes
+        )
+        bare = [bare for bare, writes in zip(sequence.bare, sequence.writes, strict=True) if writes]
+        parts += [sum(bare[:N]) / N, sum(bare[N:]) / N]
+    # Half of the clips are whole; of the others every part is as likely.
+    assert parts.count(0) / len(parts) == pytest.approx(0.5 + 0.5 / (N + 1), abs=0.02)
+    assert parts.count(1) / len(parts) == pytest.approx(0.5 / (N + 1), abs=0.02)
+    sequence = builder.build([WriteClip()])
+    sequence.draw_bare(0.0, rng)
+    assert not any(sequence.bare)
 
 
 def test_tokenizer_without_a_begin_token_gets_none(chat_tokenizer):

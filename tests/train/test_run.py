@@ -16,9 +16,11 @@ import yaml
 
 from divot.cli.main import EXIT_INTERRUPTED
 from divot.config.errors import CheckpointError, RecipeError
+from divot.config.merge import from_mapping
 from divot.config.training import OptimizerConfig, TrainConfig
+from divot.data.mixing import source_of_step
 from divot.train.blocks import compile_blocks, repeated_blocks
-from divot.train.run import MAX_SKIPPED_IN_A_ROW, _Numbers, train
+from divot.train.run import MAX_SKIPPED_IN_A_ROW, _Batches, train
 from divot.train.stage import build_stage
 
 STEPS = 4
@@ -236,22 +238,50 @@ def test_every_block_is_compiled_by_itself(config):
 
 
 @pytest.mark.parametrize("num_processes", [1, 2, 4])
-def test_processes_share_out_each_batch_and_a_taken_up_run_sees_no_number_twice(num_processes):
-    def numbers(first, processes):
-        own = [
-            list(_Numbers(first, 24, 8, SimpleNamespace(num_processes=processes, process_index=index)))
-            for index in range(processes)
-        ]
-        share = 8 // processes
-        return [
-            one
-            for batch in range(len(own[0]) // share)
-            for mine in own
-            for one in mine[batch * share :][:share]
-        ]
-
+@pytest.mark.parametrize("num_parts", [1, 2])
+def test_processes_share_out_each_batch_and_a_taken_up_run_sees_no_number_twice(num_processes, num_parts):
+    config = TrainConfig(batch_size=8, num_steps=3, grad_accumulation=num_parts)
     # One batch by one process, then the rest by so many.
-    assert numbers(0, 1)[:8] + numbers(8, num_processes) == list(range(24))
+    assert numbers(config, 0, 1)[:8] + numbers(config, 1, num_processes) == list(range(24))
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_a_source_has_steps_of_its_own_size_whoever_takes_them(num_processes):
+    values = {
+        "stage": "lm",
+        "init_model": "tiny",
+        "batch_size": 8,
+        "num_steps": 30,
+        "grad_accumulation": 2,
+        "data": {"world_share": 0.2},
+        "language": {"mixture": [{"annotations": "a", "batch_size": 4, "share": 2}, {"annotations": "b"}]},
+    }
+    config = from_mapping(TrainConfig, values)
+    config.check("test")
+    steps = [numbers(config, step, num_processes) for step in range(30)]
+    sizes = {0: 4, 1: 8, None: 8}
+    drawn = [source_of_step(config, step) for step in range(30)]
+    assert {*drawn} == {*sizes}
+    for step, source in enumerate(drawn):
+        # The step and those after it.
+        assert steps[step][: sizes[source]] == list(range(8 * step, 8 * step + sizes[source]))
+        assert len(steps[step]) == sum(sizes[later] for later in drawn[step:])
+
+
+def numbers(config, first_step, num_processes):
+    """Clip numbers from a step on, in the order of the steps, processes and parts."""
+    own = [
+        list(_Batches(config, first_step, SimpleNamespace(num_processes=num_processes, process_index=index)))
+        for index in range(num_processes)
+    ]
+    parts = config.grad_accumulation
+    return [
+        number
+        for step in range(0, len(own[0]), parts)
+        for mine in own
+        for part in mine[step : step + parts]
+        for number in part
+    ]
 
 
 def test_sharded_weights_with_muon_are_refused(config, tmp_path):

@@ -92,6 +92,7 @@ def _outlook(screen: Screen, config: TrainConfig, has_table: bool) -> None:
     """Print what a run would be and take."""
     import yaml
 
+    from divot.data.mixing import step_size
     from divot.train.estimate import GB, STATE_SHARE, estimate, places
 
     state = estimate(config)
@@ -104,7 +105,7 @@ def _outlook(screen: Screen, config: TrainConfig, has_table: bool) -> None:
         **state.record(),
         "steps": config.num_steps,
         "samples_a_step": config.batch_size,
-        "samples": config.num_steps * config.batch_size,
+        "samples": sum(step_size(config, step) for step in range(config.num_steps)),
         "processes": num_processes,
         "samples_at_once": config.batch_size // (num_processes * config.grad_accumulation),
     }
@@ -115,7 +116,8 @@ def _outlook(screen: Screen, config: TrainConfig, has_table: bool) -> None:
         f"memory      {state.total_bytes / GB:.2f} GB on each device: weights {state.weights_bytes / GB:.2f}, "
         f"gradients {state.gradients_bytes / GB:.2f}, optimizer {state.optimizer_bytes / GB:.2f}, "
         f"moving average {state.average_bytes / GB:.2f}; activations come on top",
-        f"samples     {record['samples']:,} in {config.num_steps:,} steps of {config.batch_size}, "
+        f"samples     {record['samples']:,} in {config.num_steps:,} steps of "
+        f"{' or '.join(map(str, config.batch_sizes))}, "
         f"{record['samples_at_once']} at once on each of {num_processes} device(s)",
         *(f"to be set   {setting}: {cause}" for setting, cause in missing.items()),
     ]

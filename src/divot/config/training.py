@@ -82,6 +82,9 @@ class SourceConfig:
     """Of the samples that are not Sprite World's, beside the shares of the other sources."""
     tasks: dict[str, float] | None = None
     """What it teaches, in shares; None: the tasks of the run."""
+    batch_size: int | None = None
+    """Samples of a step of its own, at most those of the run; None: as many as the run has. As soon as a source has its
+    own size all samples of a step are of one source (`share` is then of the steps), else each is drawn by itself."""
 
 
 @dataclass(frozen=True)
@@ -208,6 +211,12 @@ class TrainConfig:
             return language.mixture
         return (SourceConfig(language.annotations, self.data.videos, language.tokens),)
 
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """Those that the steps of the run may have: its own, and those of sources that have their own."""
+        own = {source.batch_size for source in self.sources if source.batch_size is not None}
+        return tuple(sorted({self.batch_size, *own}))
+
     def missing(self) -> dict[str, str]:
         """What the user must name and has not: the setting -> why it is needed."""
         found = {}
@@ -275,10 +284,10 @@ class TrainConfig:
                 f"optimizer.spike_factor is {self.optimizer.spike_factor}",
                 "Give a factor above 1, such as 10, or 0",
             )
-        if self.grad_accumulation < 1 or self.batch_size % self.grad_accumulation:
+        if self.grad_accumulation < 1 or any(size % self.grad_accumulation for size in self.batch_sizes):
             raise RecipeError(
                 source,
-                f"grad_accumulation is {self.grad_accumulation}, batch_size {self.batch_size}",
+                f"grad_accumulation is {self.grad_accumulation}, batch_size {_listed(self.batch_sizes)}",
                 "Give a divisor of batch_size",
             )
         if self.sharded and self.optimizer.use_muon:
@@ -309,6 +318,16 @@ class TrainConfig:
                 )
             if part.tasks is not None:
                 _check_tasks(part.tasks, f"{place}.tasks", source)
+            if part.batch_size is not None and not 1 <= part.batch_size <= self.batch_size:
+                raise RecipeError(
+                    source,
+                    f"{place}.batch_size is {part.batch_size}, that of the run {self.batch_size}",
+                    "Give the largest as batch_size of the run, and each source 1 to that",
+                )
+            if part.batch_size is not None and self.stage != "lm":
+                raise RecipeError(
+                    source, f"{place}.batch_size is set, which the lm stage alone knows", "Leave it out"
+                )
         if (language.added_variance or 0.0) < 0 or not 0 <= language.unseen_share <= 1:
             raise RecipeError(
                 source,
@@ -325,6 +344,10 @@ class TrainConfig:
                 "language.tokens or mixture is set, but data.world_share is 1: no annotated video is read",
                 "Set data.world_share=0 and language.annotations=FILE",
             )
+
+
+def _listed(sizes: tuple[int, ...]) -> str:
+    return ", ".join(map(str, sizes))
 
 
 def _check_tasks(tasks: dict[str, float], place: str, source: str) -> None:

@@ -9,6 +9,7 @@ packed.py         files inside tar files
 records.py        clips with words, from the files that are annotated or from Sprite World
 shards.py         annotated files in webdataset shards, written and read
 sources.py        where the records of annotated files come from: the files, shards, a token store
+mixing.py         which source a sample is of, and how many samples a step has
 tasks.py          records -> what the language model is taught
 check.py          what of a folder or an annotations file training could not use
 tokens.py         the token store: tokens of many videos in one folder, read in slices

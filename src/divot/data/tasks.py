@@ -17,6 +17,7 @@ import numpy as np
 from divot.config.errors import DataError, VideoReadError
 from divot.config.training import TASKS, SourceConfig, TrainConfig
 from divot.data.clips import MAX_DRAWS, Rejects
+from divot.data.mixing import draw_source, is_by_step, source_of_step
 from divot.data.records import Record, world_record, world_story
 from divot.data.sources import RecordSource, record_source
 from divot.data.tokens import TokenStore
@@ -133,13 +134,17 @@ class LanguageDataset:
             DataError: if draw after draw gives nothing.
         """
         rng = random.Random(f"{self.config.seed} {number}")
+        step = number // self.config.batch_size if is_by_step(self.config) else None
         num_without = 0
         for _ in range(MAX_DRAWS):
             task = self.tasks.draw(rng)
-            if rng.random() < self.config.data.world_share:
+            source_number = (
+                draw_source(self.config, rng) if step is None else source_of_step(self.config, step)
+            )
+            if source_number is None:
                 record: Record | None = self._world_record(task, number)
             else:
-                [source] = rng.choices(self.sources, [one.config.share for one in self.sources])
+                source = self.sources[source_number]
                 task = task if source.tasks is None else source.tasks.draw(rng)
                 record = self._own_record(source.records, task, rng)
             if record is None:
@@ -176,6 +181,7 @@ class LanguageDataset:
             record = _two_in_a_row(record, rng)
         turns = task_turns(record, task, rng, self.config.language.max_questions)
         sequence = self.builder.build(conversation(turns, self.chat_tokenizer))
+        sequence.draw_bare(self.config.language.unseen_share, rng)
         seen = np.ascontiguousarray(record.clips[:, list(SEEN_FRAMES)])
         # A clip that is shown comes before those that are written.
         first = turns[0].clips

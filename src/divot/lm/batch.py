@@ -34,6 +34,8 @@ class LanguageBatch:
     """[B, L]: position ids, from 0 for each sequence that is packed into a row."""
     blocks: Tensor
     """[B, L]: number of the written clip that a query belongs to, -1 elsewhere."""
+    bare: Tensor
+    """bool [B, L]: places of written tokens that do not hold the token before them."""
     read_tokens: Tensor
     """[R, N, D]: tokens of the clips that are read, row after row of the batch."""
     written_tokens: Tensor
@@ -97,6 +99,7 @@ def collate(
         writes=rows("writes", False),
         positions=rows("positions", 0),
         blocks=rows("blocks", NO_BLOCK),
+        bare=rows("bare", False),
         read_tokens=torch.stack(list(read)) if read else torch.zeros(0, *token_shape),
         written_tokens=torch.stack(list(written)) if written else torch.zeros(0, *token_shape),
         is_packed=any(len(sequence.starts) > 1 for sequence in sequences),

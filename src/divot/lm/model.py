@@ -182,8 +182,8 @@ class DivotLM(nn.Module):
         """What a head gives, [..., D], in the tokenizer's own units."""
         return predicted * self.token_std + self.token_mean
 
-    def embed(self, batch: LanguageBatch, unseen_share: float = 0.0) -> Tensor:
-        """Embeddings [B, L, H] of a batch, clips in their places; `unseen_share` as of `forward`."""
+    def embed(self, batch: LanguageBatch) -> Tensor:
+        """Embeddings [B, L, H] of a batch, clips in their places."""
         embeddings = self.backbone.get_input_embeddings()(batch.ids)
         if len(batch.read_tokens):
             read = self.embed_tokens(batch.read_tokens).flatten(0, 1).to(embeddings.dtype)
@@ -197,10 +197,8 @@ class DivotLM(nn.Module):
             written = before.flatten(0, 1)
             if self.config.keeps_places:
                 written = written + embeddings[follows]
-            if unseen_share:
-                # A place whose token is kept from it has its own embedding, as the first one has.
-                is_unseen = _draw_unseen(before, unseen_share).flatten()
-                written = torch.where(is_unseen[:, None], embeddings[follows], written)
+            # A bare place keeps its own, as the first one does.
+            written = torch.where(batch.bare[follows][:, None], embeddings[follows], written)
             embeddings = embeddings.masked_scatter(follows[..., None], written)
         return embeddings
 
@@ -248,21 +246,15 @@ class DivotLM(nn.Module):
         """Scores of the next id, float32 [..., V], from hidden states [..., H]."""
         return self.backbone.get_output_embeddings()(hidden).float()
 
-    def states(self, batch: LanguageBatch, unseen_share: float = 0.0) -> Tensor:
-        """Last hidden states [B, L, H] of a batch that is padded on the right; `unseen_share` as of `forward`."""
+    def states(self, batch: LanguageBatch) -> Tensor:
+        """Last hidden states [B, L, H] of a batch that is padded on the right."""
         is_present = None if batch.is_packed else batch.is_present
-        embeddings = self.embed(batch, unseen_share)
+        embeddings = self.embed(batch)
         return self.hidden(embeddings, is_present, batch.blocks, batch.positions)
 
-    def forward(self, batch: LanguageBatch, unseen_share: float = 0.0) -> LanguageLosses:
-        """Both losses of a batch.
-
-        Args:
-            batch: padded on the right.
-            unseen_share: of the clips written token by token, those of which a random part of the tokens, each clip's
-                own, is kept from the tokens after them; drawn from torch's own chance.
-        """
-        hidden = self.states(batch, unseen_share)
+    def forward(self, batch: LanguageBatch) -> LanguageLosses:
+        """Both losses of a batch that is padded on the right."""
+        hidden = self.states(batch)
         labels = batch.labels[:, 1:]
         is_learned = labels != IGNORED
         # The vocabulary's scores are made only where they count.
@@ -411,13 +403,6 @@ class DivotLM(nn.Module):
             raise CheckpointError(
                 folder, f"is no adapter of this backbone ({error})", "Copy it again"
             ) from error
-
-
-def _draw_unseen(tokens_WND: Tensor, share: float) -> Tensor:
-    """bool [W, N]: in `share` of the clips some are True, from none to all of them."""
-    clips, count = tokens_WND.shape[:2]
-    rates = torch.rand(clips, 1) * (torch.rand(clips, 1) < share)
-    return (torch.rand(clips, count) < rates).to(tokens_WND.device)
 
 
 def _note_dtype(config_file: Path, dtype: torch.dtype) -> None:

@@ -11,6 +11,7 @@ Letters: L length, N tokens of a clip.
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
@@ -74,6 +75,8 @@ class Sequence:
     """Places of tokens that are written, N a clip."""
     blocks: list[int] = field(default_factory=list)
     """Number of the written clip that a query belongs to, else `NO_BLOCK`."""
+    bare: list[bool] = field(default_factory=list)
+    """Places of tokens that are written one by one which do not hold the token before them, see `draw_bare`."""
     clips_read: list[int] = field(default_factory=list)
     """Which of the clips to read, counted over all segments, are in it."""
     clips_written: int = 0
@@ -100,6 +103,19 @@ class Sequence:
         self.reads.extend([reads] * len(ids))
         self.writes.extend([block != NO_BLOCK] * len(ids))
         self.blocks.extend([block] * len(ids))
+        self.bare.extend([False] * len(ids))
+
+    def draw_bare(self, share: float, rng: random.Random) -> None:
+        """Take from `share` of the written clips some of what their places hold, in training.
+
+        In each of those clips every part, from none to all, is as likely: what is written then follows the words, and
+        not only what was written before.
+        """
+        for clip in range(self.clips_written):
+            rate = rng.random() if rng.random() < share else 0.0
+            for place, block in enumerate(self.blocks):
+                if block == clip:
+                    self.bare[place] = rng.random() < rate
 
 
 def packed(sequences: Many[Sequence]) -> Sequence:
@@ -111,6 +127,7 @@ def packed(sequences: Many[Sequence]) -> Sequence:
         row.labels += sequence.labels
         row.reads += sequence.reads
         row.writes += sequence.writes
+        row.bare += sequence.bare
         # A block's number is its own in the row.
         row.blocks += [b if b == NO_BLOCK else b + row.clips_written for b in sequence.blocks]
         row.clips_read += sequence.clips_read

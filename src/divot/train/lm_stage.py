@@ -33,7 +33,7 @@ from divot.lm.generate import Dialogue, TextSampling
 from divot.lm.model import DivotLM
 from divot.text import plain_answer
 from divot.text.pieces import learn_pieces
-from divot.text.sequence import IGNORED, NO_BLOCK, Sequence, packed
+from divot.text.sequence import IGNORED, Sequence, packed
 from divot.tokenizer import VideoTokenizer
 from divot.weights.store import (
     DEFAULT_LANGUAGE_MODEL,
@@ -197,9 +197,9 @@ class LanguageModule(nn.Module):
         self, batch: TrainingBatch, chances: list[torch.Generator]
     ) -> tuple[Tensor, dict[str, float]]:
         """Weighted sum of both losses, and each by itself: means over all words and all written clips."""
-        del chances  # This stage's draws (of unseen tokens, of a head) are torch's own, seeded by the loop.
+        del chances  # What a head of diffusion draws is torch's own chance, seeded by the loop.
         groups = self.with_tokens(batch)
-        losses = [self.lm(group, self.config.unseen_share) for group in groups]
+        losses = [self.lm(group) for group in groups]
         num_words, num_clips = sum(one.num_words for one in losses), sum(one.num_clips for one in losses)
         text = torch.stack([one.text * one.num_words for one in losses]).sum() / max(1, num_words)
         video = torch.stack([one.video * one.num_clips for one in losses]).sum() / max(1, num_clips)
@@ -378,9 +378,9 @@ def _said(lm: DivotLM, batch: LanguageBatch, row: int, clips: Tensor) -> list[st
     first = learned[0]
     ids, reads = batch.ids[row, :first].tolist(), batch.reads[row, :first].tolist()
     shown = list(clips[: sum(reads) // lm.config.num_tokens])
-    prompt = Sequence(
-        ids, [IGNORED] * first, reads, [False] * first, [NO_BLOCK] * first, list(range(len(shown)))
-    )
+    prompt = Sequence(clips_read=list(range(len(shown))))
+    for id_, is_read in zip(ids, reads, strict=True):
+        prompt.add([id_], reads=is_read)
     wanted = labels[labels != IGNORED].tolist()
     dialogue = Dialogue(lm, [prompt], shown)
     sampling = TextSampling(max_new_tokens=40)

@@ -32,6 +32,7 @@ from divot.config.errors import CheckpointError, RecipeError
 from divot.config.files import written_whole
 from divot.config.merge import from_mapping
 from divot.config.training import TrainConfig
+from divot.data.mixing import step_size
 from divot.train.blocks import compile_blocks, gathered, recompute_activations, shard
 from divot.train.memory import keep_freed_memory
 from divot.train.optimizers import build_optimizers, rate_share
@@ -125,6 +126,7 @@ def train(
     with stop, CheckpointWriter(run / "checkpoints", config.keep_checkpoints, accelerator) as writer:
         for parts in _steps(config, stage, state, run, accelerator):
             prepared.train()
+            num_clips = accelerator.num_processes * sum(len(part.chances) for part in parts)
             share = rate_share(state.step, config.num_steps, config.optimizer)
             for optimizer in optimizers:
                 for group in optimizer.param_groups:
@@ -147,7 +149,7 @@ def train(
             else:
                 skipped_in_a_row += 1
                 state.num_skipped += 1
-                monitor.skipped(state, config.batch_size, mean_loss, norm)
+                monitor.skipped(state.step, num_clips, config.batch_size, mean_loss, norm)
                 if skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
                     raise CheckpointError(
                         run,
@@ -161,8 +163,8 @@ def train(
                     if math.isfinite(value):
                         since_log.setdefault(name, []).append(value)
             state.step += 1
-            state.num_clips += config.batch_size
-            seen_since += config.batch_size
+            state.num_clips += num_clips
+            seen_since += num_clips
             if state.step % config.log_every == 0 or state.step == config.num_steps:
                 now = time.monotonic()
                 means = {f"{name}_mean": sum(values) / len(values) for name, values in since_log.items()}
@@ -244,31 +246,24 @@ def _steps(
     config: TrainConfig, stage: Stage, state: TrainState, run: Path, accelerator: Accelerator
 ) -> Iterator[list[_Part]]:
     """The parts of each step that is left."""
-    total, num_parts = config.num_steps * config.batch_size, config.grad_accumulation
-    at_once, rest = divmod(config.batch_size, accelerator.num_processes * num_parts)
-    if rest:
-        raise RecipeError(
-            "batch_size",
-            f"{config.batch_size} clips do not divide over {accelerator.num_processes} processes"
-            + (f" of {num_parts} parts" if num_parts > 1 else ""),
-            "Change it",
-        )
-    dataset, collate = stage.data(total, run / "rejects.jsonl")
+    for size in config.batch_sizes:
+        if size % (accelerator.num_processes * config.grad_accumulation):
+            raise RecipeError(
+                "batch_size",
+                f"{size} clips do not divide over {accelerator.num_processes} processes"
+                + (f" of {config.grad_accumulation} parts" if config.grad_accumulation > 1 else ""),
+                "Change it",
+            )
+    dataset, collate = stage.data(config.num_steps * config.batch_size, run / "rejects.jsonl")
     # A loader over the numbers that are left: the data position is where the sampler begins.
-    numbers = _Numbers(state.num_clips, total, config.batch_size, accelerator)
+    batches = _Batches(config, state.step, accelerator)
     loader: DataLoader[Any] = DataLoader(
-        dataset,
-        batch_size=at_once,
-        sampler=numbers,
-        num_workers=config.data.num_workers,
-        collate_fn=collate,
-        drop_last=True,
+        dataset, batch_sampler=batches, num_workers=config.data.num_workers, collate_fn=collate
     )
-    mine, parts = iter(numbers), []
-    for batch in loader:
-        chances = [_chance(config.seed, next(mine)) for _ in range(at_once)]
-        parts.append(_Part(batch, chances))
-        if len(parts) == num_parts:
+    parts: list[_Part] = []
+    for batch, numbers in zip(loader, batches, strict=True):
+        parts.append(_Part(batch, [_chance(config.seed, number) for number in numbers]))
+        if len(parts) == config.grad_accumulation:
             yield parts
             parts = []
 
@@ -278,19 +273,23 @@ def _chance(seed: int, number: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state[0]))
 
 
-class _Numbers(Sampler[int]):
-    """This process's clip numbers: its own share of every batch, so that all processes together see each once."""
+class _Batches(Sampler[list[int]]):
+    """This process's clip numbers, part after part of each step: all processes together see each number once."""
 
-    def __init__(self, first: int, total: int, batch_size: int, accelerator: Accelerator) -> None:
-        self.batches = range(first, total, batch_size)
-        self.share = batch_size // accelerator.num_processes
-        self.mine = accelerator.process_index * self.share
+    def __init__(self, config: TrainConfig, first_step: int, accelerator: Accelerator) -> None:
+        self.config, self.steps = config, range(first_step, config.num_steps)
+        self.num_processes, self.process = accelerator.num_processes, accelerator.process_index
 
     def __len__(self) -> int:
-        return len(self.batches) * self.share
+        return len(self.steps) * self.config.grad_accumulation
 
-    def __iter__(self) -> Iterator[int]:
-        return (batch + self.mine + i for batch in self.batches for i in range(self.share))
+    def __iter__(self) -> Iterator[list[int]]:
+        num_parts = self.config.grad_accumulation
+        for step in self.steps:
+            size = step_size(self.config, step) // (self.num_processes * num_parts)
+            first = step * self.config.batch_size + self.process * num_parts * size
+            for part in range(num_parts):
+                yield list(range(first + part * size, first + (part + 1) * size))
 
 
 def _keep_config(config: TrainConfig, run: Path) -> None:
@@ -354,13 +353,13 @@ class _Monitor:
                 if key != "step":
                     self.writer.add_scalar(key, value, told.step)
 
-    def skipped(self, state: TrainState, batch_size: int, loss: float, norm: float) -> None:
-        """Note the samples of the step at hand, which is left out."""
+    def skipped(self, step: int, num_clips: int, batch_size: int, loss: float, norm: float) -> None:
+        """Note the samples of a step that is left out."""
         if not self.enabled:
             return
         row = {
-            "step": state.step + 1,
-            "samples": list(range(state.num_clips, state.num_clips + batch_size)),
+            "step": step + 1,
+            "samples": list(range(step * batch_size, step * batch_size + num_clips)),
             "loss": loss if math.isfinite(loss) else None,
             "gradient_norm": norm if math.isfinite(norm) else None,
         }

@@ -64,7 +64,7 @@ class TrainState:
         self._average = average
         self.step = 0
         self.num_clips = 0
-        """Data position: clips drawn by all processes since the first step."""
+        """Drawn by all processes since the first step."""
         self.num_skipped = 0
         """Steps left out because the loss was not a number, or the gradient a spike."""
         self.norms: deque[float] = deque(maxlen=NUM_NORMS)
