@@ -28,12 +28,14 @@ imports: $(DEV)
 tests: $(DEV)
 	$(BIN)/pytest
 
-# Four stages, each from the weights of the one before; stopped and started again, it goes on. Hours on two cores.
+# Five stages, each from the weights of the one before; stopped and started again, it goes on. Hours on two cores.
 train-tiny: $(DEV) out/film
 	$(BIN)/divot train vae out/tiny/vae
 	$(BIN)/divot train tokenizer out/tiny/tokenizer --init-vae out/tiny/vae/vae
 	$(BIN)/divot train detokenizer out/tiny/detokenizer --init-model out/tiny/tokenizer/model
-	$(BIN)/divot train lm out/tiny/lm --init-model out/tiny/detokenizer/model
+	$(BIN)/divot train lm out/tiny/shapes --recipe tiny_lm_shapes --init-model out/tiny/detokenizer/model \
+		--set language.is_new=true
+	$(BIN)/divot train lm out/tiny/lm --init-model out/tiny/shapes/model --set language.is_new=false
 
 out/film: | $(DEV)
 	$(BIN)/python scripts/fetch_big_buck_bunny.py $@

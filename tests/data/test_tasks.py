@@ -36,6 +36,16 @@ def dataset(builder, tasks, config=TrainConfig(stage="lm", init_model="tiny"), *
     return LanguageDataset(dataclasses.replace(config, language=settings), builder, 16, 1000)
 
 
+def test_world_asks_the_kinds_that_are_named(builder):
+    rows = dataset(builder, ["question"], question_kinds=("change",))
+    asked = [question for number in range(12) for question, _ in rows.draw(number)[0].questions]
+    # Few scenes have something to ask of that kind: each sample has one all the same.
+    assert len(asked) == 12
+    assert len({rows.draw(number)[0].captions for number in range(12)}) == 12
+    with pytest.raises(RecipeError, match="names size"):
+        dataset(builder, ["question"], question_kinds=("shape", "size"))
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_world_gives_every_task(builder, task):
     for number in range(6):

@@ -30,6 +30,7 @@ RECIPES = (
     "paper_lm_instruction",
     "paper_lm_story",
     "tiny_lm",
+    "tiny_lm_shapes",
     "tiny_lm_story",
 )
 

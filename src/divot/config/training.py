@@ -106,6 +106,8 @@ class LanguageConfig:
     """Most clips of a video that a caption or question is about."""
     max_questions: int = 6
     """Most turns of one conversation."""
+    question_kinds: tuple[str, ...] = ()
+    """Of Sprite World's questions, the kinds that are asked (`divot.world.questions.KINDS`); none named asks all."""
     max_length: int = 2048
     """Longest sequence; clips are never cut in half."""
     packed_length: int = 0

@@ -5,6 +5,7 @@ Letters: K clips, F frames, S side of a frame in pixels.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from divot.data.annotations import Annotation, StoryClip
 from divot.data.packed import on_disk
 from divot.world import Event, Scene, caption, clip, is_held_out, render, sample_scene, still_caption
 from divot.world.distribution import clip_generator
-from divot.world.questions import questions
+from divot.world.questions import KINDS, questions
 from divot.world.stories import story
 
 if TYPE_CHECKING:
@@ -66,16 +67,31 @@ def world_story(seed: int, number: int, size_px: int) -> Record:
     )
 
 
-def world_record(seed: int, number: int, size_px: int, is_image: bool = False) -> Record:
-    """Clip `number` of the training split with both styles of caption and its questions; or a still scene of it."""
+def world_record(
+    seed: int, number: int, size_px: int, is_image: bool = False, kinds: Collection[str] = KINDS
+) -> Record:
+    """Clip `number` of the training split with both styles of caption and its questions; or a still scene of it.
+
+    Args:
+        seed: of the world.
+        number: of the clip.
+        size_px: S.
+        is_image: a still scene instead, with a caption alone.
+        kinds: of the questions; a clip that permits none of them gives way to one that does.
+    """
     if is_image:
         scene = _still_scene(seed, number)
         words = still_caption(scene, np.random.default_rng([seed, number]))
         return Record(render(scene, size_px)[None], (words,), is_image=True)
+    while True:
+        asked = [one for one in questions(sample_scene(seed, number, "train"), number) if one.kind in kinds]
+        if asked:
+            break
+        number += _FAR
     full = clip(seed, number, "train", size_px)
     short = caption(full.scene, clip_generator(seed, number, "train", part=1), style="short")
-    asked = tuple((question.text, question.answer) for question in questions(full.scene, number))
-    return Record(full.frames[None], (full.caption, short), asked)
+    answered = tuple((question.text, question.answer) for question in asked)
+    return Record(full.frames[None], (full.caption, short), answered)
 
 
 def _still_scene(seed: int, number: int) -> Scene:

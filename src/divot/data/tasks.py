@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from divot.config.errors import DataError, VideoReadError
+from divot.config.errors import DataError, RecipeError, VideoReadError
 from divot.config.training import TASKS, SourceConfig, TrainConfig
 from divot.data.clips import MAX_DRAWS, Rejects
 from divot.data.mixing import draw_source, is_by_step, source_of_step
@@ -33,6 +33,7 @@ from divot.text import (
 )
 from divot.text.sequence import Sequence
 from divot.video.clips import SEEN_FRAMES
+from divot.world.questions import KINDS
 from divot.world.stories import story
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class LanguageDataset:
 
     Raises:
         DataError: if the annotations cannot be used.
+        RecipeError: if the settings name a kind of question that there is not.
     """
 
     def __init__(
@@ -116,6 +118,11 @@ class LanguageDataset:
         self.chat_tokenizer = chat_tokenizer
         self.rejects = Rejects(rejects_file, config.data.max_reject_share)
         self.tasks = _Shares(config.language.tasks)
+        self.kinds = config.language.question_kinds or KINDS
+        unknown = set(self.kinds) - set(KINDS)
+        if unknown:
+            named = ", ".join(sorted(unknown))
+            raise RecipeError("language.question_kinds", f"names {named}", f"Choose from {', '.join(KINDS)}")
         self.sources: list[_Source] = []
         if config.data.world_share < 1:
             self.sources = [_Source(source, tokens or {}) for source in config.sources]
@@ -163,7 +170,8 @@ class LanguageDataset:
     def _world_record(self, task: str, number: int) -> Record:
         if task in STORY_TASKS:
             return world_story(self.config.data.world_seed, number, self.size_px)
-        return world_record(self.config.data.world_seed, number, self.size_px, task.startswith("image"))
+        seed, is_image = self.config.data.world_seed, task.startswith("image")
+        return world_record(seed, number, self.size_px, is_image, self.kinds)
 
     def _own_record(self, source: RecordSource, task: str, rng: random.Random) -> Record | None:
         chosen = rng.randrange(len(source))
