@@ -1,0 +1,89 @@
+"""Measure how much films jump where their clips meet, cut or held, against the change between frames inside clips.
+
+    python benchmarks/seam_jumps.py --out benchmarks/results [--model tiny] [--films 20] [--smoke]
+
+The films are stories of Sprite World's test split, whose clips go on from where the one before ended: as they are, and
+rebuilt from their tokens with either seam at the same steps; then films that the language model writes from captions,
+each clip after reading the one before. Prints means with 95% intervals and writes them to a dated JSON in OUT.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import torch
+from time_tiny import machine_label
+
+from divot.config.files import write_json
+from divot.evaluation.intervals import bootstrap_interval
+from divot.evaluation.run_info import hardware, now, versions
+from divot.pipelines.divot import Divot
+from divot.pipelines.fidelity import seam_jump
+from divot.pipelines.film import HELD_STEPS, Seam, decode_film
+from divot.pipelines.generate import TASK, write_film_tokens
+from divot.video import CLIP_FRAMES
+from divot.world import clip, render
+from divot.world.stories import story
+
+NUM_CLIPS = 3
+"""Of a film."""
+
+
+def true_clips(seed: int, number: int, size_px: int) -> list[np.ndarray]:
+    """The first clips of a story, uint8 [16, S, S, 3] each."""
+    chapters = story(seed, number, "test").chapters[:NUM_CLIPS]
+    return [render(chapter.scene, size_px) for chapter in chapters]
+
+
+def main() -> None:
+    """Rebuild and make films, and compare their jumps."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--films", type=int, default=20, help="two or more")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--smoke", action="store_true", help="two films")
+    given = parser.parse_args()
+    divot = Divot.from_pretrained(given.model)
+    decoders = {"rebuilt": divot.detokenizer(), "made": divot.detokenizer(TASK)}
+    lm, size_px = divot.language_model(TASK), divot.tokenizer_config.frame_size
+    jumps: dict[str, list[float]] = {}
+
+    def note(kind: str, jump: float | None) -> None:
+        # Of a film in which nothing moves there is no ratio.
+        if jump is not None:
+            jumps.setdefault(kind, []).append(jump)
+
+    for number in range(2 if given.smoke else given.films):
+        clips = true_clips(given.seed, number, size_px)
+        seams = [CLIP_FRAMES * index for index in range(1, len(clips))]
+        note("true", seam_jump(np.concatenate(clips), seams))
+        words = clip(given.seed, number, "test").caption
+        tokens = {
+            "rebuilt": torch.stack([divot.encode_clip(one) for one in clips]),
+            "made": write_film_tokens(lm, words, NUM_CLIPS, given.seed + number),
+        }
+        for kind, rows in tokens.items():
+            for seam in get_args(Seam):
+                _, joints = decode_film(decoders[kind], rows, number, HELD_STEPS, seam=seam)
+                note(f"{kind}, {seam}", joints.jump)
+    means = {kind: bootstrap_interval(values) for kind, values in jumps.items()}
+    for kind, value in means.items():
+        print(f"{kind:<14} {value.mean:.2f} [{value.low:.2f}, {value.high:.2f}]   {len(jumps[kind])} films")
+    machine = hardware(divot.device)
+    record = {
+        "seam_jump": {kind: value.to_json() for kind, value in means.items()},
+        "setting": {"clips": NUM_CLIPS, "steps": HELD_STEPS, "seed": given.seed},
+        "hardware": machine,
+        "versions": versions(),
+        "date": now(),
+        "model": given.model,
+    }
+    write_json(given.out / f"{now()[:10]}-{machine_label(machine)}-seam_jumps.json", record)
+
+
+if __name__ == "__main__":
+    main()
