@@ -43,6 +43,11 @@ class LanguageBatch:
     is_packed: bool = False
     """Whether a row has several sequences, of which none sees another."""
 
+    @property
+    def num_words(self) -> int:
+        """Positions that the text loss counts: their ids are said after another."""
+        return int((self.labels[:, 1:] != IGNORED).sum())
+
     def to(self, device: torch.device | str) -> Self:
         """The same on another device."""
         values = [(f.name, getattr(self, f.name)) for f in fields(self)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from collections.abc import Sequence as Many
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,9 @@ class AdaptationStage:
         return tokens
 
     @torch.no_grad()
+    def begin_step(self, batches: Many[Any]) -> None:
+        """Nothing: the loss is a mean over samples, and all parts of a step have as many."""
+
     def show(self, module: nn.Module, batch: Any, path: Path) -> None:
         """A contact sheet: clips, and what is made of the tokens drawn for their captions, in turn."""
         assert isinstance(module, AdaptationModule)

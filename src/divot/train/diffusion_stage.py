@@ -9,7 +9,7 @@ Letters: B batch of clips, F frames, N tokens, D width.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,9 @@ class DiffusionStage:
         return ClipDataset(self.config.data, self.config.seed, size_px, length, rejects_file), to_batch
 
     @torch.no_grad()
+    def begin_step(self, batches: Sequence[Any]) -> None:
+        """Nothing: the loss is a mean over samples, and all parts of a step have as many."""
+
     def show(self, module: nn.Module, batch: Any, path: Path) -> None:
         """A contact sheet of originals and reconstructions in turn."""
         assert isinstance(module, DiffusionModule)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Many
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations_with_replacement, pairwise
@@ -82,6 +83,12 @@ class TrainingBatch:
     """[C, F, 3, S, S] in [-1, 1]: the first C clips, which have to be encoded."""
     given: Tensor
     """[G, N, D]: the tokens of the clips after them."""
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Words that the text loss counts, and clips that are written."""
+        rows = [group.language for group in self.groups]
+        return sum(row.num_words for row in rows), sum(len(group.written) for group in self.groups)
 
     def to(self, device: torch.device | str) -> Self:
         """The same on another device."""
@@ -177,6 +184,8 @@ class LanguageModule(nn.Module):
         super().__init__()
         self.tokenizer, self.lm, self.config = tokenizer, lm, config
         tokenizer.requires_grad_(False)
+        self.usual_counts: tuple[float, float] | None = None
+        """Words and written clips of a batch in the mean over all batches of the step; None: those of the batch."""
 
     def train(self, mode: bool = True) -> LanguageModule:
         """The tokenizer stays in evaluation mode."""
@@ -196,7 +205,11 @@ class LanguageModule(nn.Module):
     def forward(
         self, batch: TrainingBatch, chances: list[torch.Generator]
     ) -> tuple[Tensor, dict[str, float]]:
-        """Weighted sum of both losses, and each by itself: means over all words and all written clips."""
+        """Weighted sum of both losses, and each by itself: means over all words and all written clips.
+
+        With `usual_counts` a loss counts as much as its batch has words, or clips, so that the mean over the batches of
+        a step is that over all its words, and clips.
+        """
         del chances  # What a head of diffusion draws is torch's own chance, seeded by the loop.
         groups = self.with_tokens(batch)
         losses = [self.lm(group) for group in groups]
@@ -208,7 +221,9 @@ class LanguageModule(nn.Module):
             measures["text_loss"] = float(text.detach())
         if num_clips:
             measures["video_loss"] = float(video.detach())
-        weights = [_weight(count, text.device) for count in (num_words, num_clips)]
+        usual = self.usual_counts or (num_words, num_clips)
+        counts = zip((num_words, num_clips), usual, strict=True)
+        weights = [count / mean if mean else 0.0 for count, mean in counts]
         loss = weights[0] * text + weights[1] * self.config.video_weight * video
         # All parameters take part in every step, so that optimizers and other processes know of all of them.
         reads = any(len(group.read_tokens) for group in groups)
@@ -216,15 +231,6 @@ class LanguageModule(nn.Module):
             if not is_used:
                 loss = loss + 0.0 * torch.stack([p.sum() for p in part.parameters()]).sum()
         return loss, measures
-
-
-def _weight(count: int, device: torch.device) -> float:
-    """Of a process's mean over so many, so that the mean over the processes is that over all that they have."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return 1.0
-    total = torch.tensor(float(count), device=device)
-    distributed.all_reduce(total)
-    return count * distributed.get_world_size() / max(1.0, float(total))
 
 
 def language_dataset(
@@ -338,6 +344,17 @@ class LanguageStage:
             language_dataset(self.config, lm, size_px, length, rejects_file, self.tokens),
             partial(to_training_batch, lm.vocab.pad, shape, self.config.language.packed_length),
         )
+
+    def begin_step(self, batches: Many[Any]) -> None:
+        """Count words and written clips over all batches of all processes."""
+        counts = torch.tensor([batch.counts for batch in batches], dtype=torch.float64).mean(dim=0)
+        if distributed.is_available() and distributed.is_initialized():
+            # In float32, which all devices know.
+            total = counts.to(self.module.lm.device, torch.float32)
+            distributed.all_reduce(total)
+            counts = total / distributed.get_world_size()
+        words, clips = counts.tolist()
+        self.module.usual_counts = (words, clips)
 
     @torch.no_grad()
     def show(self, module: nn.Module, batch: Any, path: Path) -> None:

@@ -134,6 +134,7 @@ def train(
             # All chance of a step comes from its number: a run that goes on repeats what an unbroken one does.
             seeds = np.random.SeedSequence([config.seed, state.step, accelerator.process_index])
             torch.manual_seed(int(seeds.generate_state(1)[0]))
+            stage.begin_step([part.batch for part in parts])
             mean_loss, measures = _gradients(prepared, parts, accelerator)
             norm = math.nan
             if math.isfinite(mean_loss):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,6 +28,13 @@ class Stage(Protocol):
         Args:
             length: samples of the whole run.
             rejects_file: jsonl file that takes a line for each file that cannot be read.
+        """
+        ...
+
+    def begin_step(self, batches: Sequence[Any]) -> None:
+        """Look at all batches of a step of this process before they go through the module one after the other.
+
+        For a loss that is a mean over something else than samples. All processes call it at the same time.
         """
         ...
 

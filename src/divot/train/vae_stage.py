@@ -5,7 +5,7 @@ Letters: B batch of clips, F frames, H W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,9 @@ class VaeStage:
         return ClipDataset(self.config.data, self.config.seed, size_px, length, rejects_file), to_batch
 
     @torch.no_grad()
+    def begin_step(self, batches: Sequence[Any]) -> None:
+        """Nothing: the loss is a mean over samples, and all parts of a step have as many."""
+
     def show(self, module: nn.Module, batch: Any, path: Path) -> None:
         """A contact sheet of originals and decoded clips in turn."""
         assert isinstance(module, VaeModule)
