@@ -10,7 +10,7 @@ finished are not repeated.
 import argparse
 from pathlib import Path
 
-from time_tiny import machine_label
+from dated_results import machine_label
 
 from divot.config.files import write_json
 from divot.config.recipe import read_recipe

@@ -18,11 +18,9 @@ import time
 from pathlib import Path
 
 import torch
-from time_tiny import machine_label
+from dated_results import write_result
 
-from divot.config.files import write_json
 from divot.data.tokens import TokenStore
-from divot.evaluation.run_info import hardware, now, versions
 from divot.video import VideoReader
 
 COMMAND = "from divot.cli.main import main; main()"
@@ -70,18 +68,14 @@ def main() -> None:
             f"{name:<8} {run['seconds']:8.2f} s  exit {run['exit_code']:>3}  peak {run['peak_rss_mb']:.0f} MB"
         )
     print(f"{len(tokens[0])} clips; the resumed store holds the same tokens: {is_same}")
-    machine = hardware(torch.device("cpu"))
     record = {
         "runs": runs,
         "clips": len(tokens[0]),
         "same_tokens": is_same,
         "video": facts,
         "model": given.model,
-        "hardware": machine,
-        "versions": versions(),
-        "date": now(),
     }
-    write_json(given.out / f"{now()[:10]}-{machine_label(machine)}-encode_film.json", record)
+    write_result(given.out, "encode_film", record)
 
 
 if __name__ == "__main__":

@@ -20,13 +20,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
+from dated_results import write_result
 from time_lm_data import write_samples
-from time_tiny import machine_label
 
-from divot.config.files import write_json
 from divot.data.tokens import TokenStore
-from divot.evaluation.run_info import hardware, now, versions
 
 DIVOT = (sys.executable, "-m", "divot")
 TRAINING = (
@@ -158,17 +155,13 @@ def main() -> None:
                     f"{command:<16} of {seconds:5.1f} s, {when}: {'the same' if is_same else 'DIFFERS'}",
                     flush=True,
                 )
-    machine = hardware(torch.device("cpu"))
     record = {
         "trials": rows,
         "num_killed": sum(row["killed_after_s"] is not None for row in rows),
         "num_same": sum(row["is_same"] for row in rows),
         "setting": {"seed": given.seed, "trials_a_command": given.trials},
-        "hardware": machine,
-        "versions": versions(),
-        "date": now(),
     }
-    write_json(given.out / f"{now()[:10]}-{machine_label(machine)}-kill_trials.json", record)
+    write_result(given.out, "kill_trials", record)
     if record["num_same"] < len(rows):
         raise SystemExit(1)
 

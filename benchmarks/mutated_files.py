@@ -21,14 +21,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
-from time_tiny import machine_label
+from dated_results import write_result
 
-from divot.config.files import write_json
 from divot.config.training import DataConfig
 from divot.data.clips import ClipDataset
 from divot.data.tokens import TokenStore
-from divot.evaluation.run_info import hardware, now, versions
 from divot.video import CLIP_RATE_FPS, write_video
 from divot.world import clip
 
@@ -190,15 +187,11 @@ def main() -> None:
             faults = [told[way][key] for key in ("good_not_used", "neither_used_nor_named", "hopeless_used")]
             is_sound = is_sound and not any(faults)
             print(f"{way}: {json.dumps(told[way], indent=2)}")
-    machine = hardware(torch.device("cpu"))
     record = {
         "results": told,
         "setting": {"good": num_good, "bad": num_bad, "seed": given.seed},
-        "hardware": machine,
-        "versions": versions(),
-        "date": now(),
     }
-    write_json(given.out / f"{now()[:10]}-{machine_label(machine)}-mutated_files.json", record)
+    write_result(given.out, "mutated_files", record)
     if not is_sound:
         raise SystemExit(1)
 

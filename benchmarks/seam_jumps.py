@@ -15,11 +15,9 @@ from typing import get_args
 
 import numpy as np
 import torch
-from time_tiny import machine_label
+from dated_results import write_result
 
-from divot.config.files import write_json
 from divot.evaluation.intervals import bootstrap_interval
-from divot.evaluation.run_info import hardware, now, versions
 from divot.pipelines.divot import Divot
 from divot.pipelines.fidelity import seam_jump
 from divot.pipelines.film import HELD_STEPS, Seam, decode_film
@@ -73,16 +71,12 @@ def main() -> None:
     means = {kind: bootstrap_interval(values) for kind, values in jumps.items()}
     for kind, value in means.items():
         print(f"{kind:<14} {value.mean:.2f} [{value.low:.2f}, {value.high:.2f}]   {len(jumps[kind])} films")
-    machine = hardware(divot.device)
     record = {
         "seam_jump": {kind: value.to_json() for kind, value in means.items()},
         "setting": {"clips": NUM_CLIPS, "steps": HELD_STEPS, "seed": given.seed},
-        "hardware": machine,
-        "versions": versions(),
-        "date": now(),
         "model": given.model,
     }
-    write_json(given.out / f"{now()[:10]}-{machine_label(machine)}-seam_jumps.json", record)
+    write_result(given.out, "seam_jumps", record, divot.device)
 
 
 if __name__ == "__main__":

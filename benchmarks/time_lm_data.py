@@ -19,12 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from time_tiny import machine_label
+from dated_results import write_result
 
-from divot.config.files import write_json
 from divot.config.recipe import read_recipe
 from divot.data.records import world_record
-from divot.evaluation.run_info import hardware, now, versions
 from divot.pipelines.divot import Divot
 from divot.pipelines.encode import encode_videos
 from divot.train.lm_stage import LanguageStage
@@ -136,7 +134,6 @@ def main() -> None:
     for way, rate in rates.items():
         told = "   ".join(f"{what} {value:8.2f} samples/s" for what, value in rate.items())
         print(f"{way:<18} {told}   padding {padding[way]:.1%}")
-    machine = hardware(divot.device)
     record = {
         "samples_per_s": rates,
         "padding_share": padding,
@@ -150,12 +147,9 @@ def main() -> None:
             "packed_length": PACKED_LENGTH,
         },
         "load_average": os.getloadavg(),
-        "hardware": machine,
-        "versions": versions(),
-        "date": now(),
         "model": given.model,
     }
-    write_json(given.out / f"{now()[:10]}-{machine_label(machine)}-time_lm_data.json", record)
+    write_result(given.out, "time_lm_data", record, divot.device)
 
 
 if __name__ == "__main__":

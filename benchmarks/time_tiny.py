@@ -8,20 +8,17 @@ Prints the medians with the smallest and largest run, and writes them to a dated
 from __future__ import annotations
 
 import argparse
-import re
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
+from dated_results import write_result
 
-from divot.config.files import write_json
 from divot.config.recipe import read_recipe
-from divot.evaluation.run_info import hardware, now, versions
 from divot.pipelines.divot import Divot
 from divot.train.diffusion_stage import DiffusionStage
 from divot.train.optimizers import build_optimizers
@@ -41,12 +38,6 @@ def seconds(action: Callable[[], object], repeats: int, device: torch.device) ->
         taken.append(time.perf_counter() - start)
     kept = taken[1:]
     return {"median_s": statistics.median(kept), "min_s": min(kept), "max_s": max(kept), "n": repeats}
-
-
-def machine_label(machine: dict[str, Any]) -> str:
-    """The hardware as part of a file name."""
-    about = f"{machine.get('gpu') or machine['cpu']}-{machine['cores']}-cores"
-    return re.sub(r"[^A-Za-z0-9]+", "-", about).strip("-")
 
 
 def main() -> None:
@@ -69,7 +60,7 @@ def main() -> None:
     batch = torch.rand(8, 16, 3, frames.shape[1], frames.shape[2], device=device) * 2 - 1
 
     def step() -> None:
-        loss, _ = module(batch, torch.Generator().manual_seed(0))
+        loss, _ = module(batch, [torch.Generator().manual_seed(number) for number in range(len(batch))])
         loss.backward()
         for optimizer in optimizers:
             optimizer.step()
@@ -87,17 +78,13 @@ def main() -> None:
             times[f"cold_process_{name}"] = seconds(
                 lambda c=command: subprocess.run(c, check=True), 3, device
             )
-    machine = hardware(device)
     for name, value in times.items():
         print(f"{name:<28} {value['median_s']:8.3f} s  [{value['min_s']:.3f}, {value['max_s']:.3f}]")
     record = {
         "times": times,
-        "hardware": machine,
-        "versions": versions(),
-        "date": now(),
         "model": given.model,
     }
-    write_json(given.out / f"{now()[:10]}-{machine_label(machine)}-time_tiny.json", record)
+    write_result(given.out, "time_tiny", record, device)
 
 
 if __name__ == "__main__":

@@ -289,7 +289,8 @@ class TrainConfig:
         if self.grad_accumulation < 1 or any(size % self.grad_accumulation for size in self.batch_sizes):
             raise RecipeError(
                 source,
-                f"grad_accumulation is {self.grad_accumulation}, batch_size {_listed(self.batch_sizes)}",
+                f"grad_accumulation is {self.grad_accumulation}, "
+                f"batch_size {', '.join(map(str, self.batch_sizes))}",
                 "Give a divisor of batch_size",
             )
         if self.sharded and self.optimizer.use_muon:
@@ -346,10 +347,6 @@ class TrainConfig:
                 "language.tokens or mixture is set, but data.world_share is 1: no annotated video is read",
                 "Set data.world_share=0 and language.annotations=FILE",
             )
-
-
-def _listed(sizes: tuple[int, ...]) -> str:
-    return ", ".join(map(str, sizes))
 
 
 def _check_tasks(tasks: dict[str, float], place: str, source: str) -> None:

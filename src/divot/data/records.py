@@ -83,12 +83,10 @@ def world_record(
         scene = _still_scene(seed, number)
         words = still_caption(scene, np.random.default_rng([seed, number]))
         return Record(render(scene, size_px)[None], (words,), is_image=True)
-    while True:
-        asked = [one for one in questions(sample_scene(seed, number, "train"), number) if one.kind in kinds]
-        if asked:
-            break
-        number += _FAR
     full = clip(seed, number, "train", size_px)
+    while not (asked := [one for one in questions(full.scene, number) if one.kind in kinds]):
+        number += _FAR
+        full = clip(seed, number, "train", size_px)
     short = caption(full.scene, clip_generator(seed, number, "train", part=1), style="short")
     answered = tuple((question.text, question.answer) for question in asked)
     return Record(full.frames[None], (full.caption, short), answered)

@@ -17,7 +17,7 @@ import numpy as np
 from divot.config.errors import DataError, RecipeError, VideoReadError
 from divot.config.training import TASKS, SourceConfig, TrainConfig
 from divot.data.clips import MAX_DRAWS, Rejects
-from divot.data.mixing import draw_source, is_by_step, source_of_step
+from divot.data.mixing import source_of_sample
 from divot.data.records import Record, world_record, world_story
 from divot.data.sources import RecordSource, record_source
 from divot.data.tokens import TokenStore
@@ -141,13 +141,10 @@ class LanguageDataset:
             DataError: if draw after draw gives nothing.
         """
         rng = random.Random(f"{self.config.seed} {number}")
-        step = number // self.config.batch_size if is_by_step(self.config) else None
         num_without = 0
         for _ in range(MAX_DRAWS):
             task = self.tasks.draw(rng)
-            source_number = (
-                draw_source(self.config, rng) if step is None else source_of_step(self.config, step)
-            )
+            source_number = source_of_sample(self.config, number, rng)
             if source_number is None:
                 record: Record | None = self._world_record(task, number)
             else:

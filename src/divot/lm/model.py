@@ -264,7 +264,7 @@ class DivotLM(nn.Module):
         video = hidden.new_zeros((), dtype=torch.float32)
         if len(batch.written_tokens):
             video = self.head.loss(self.query_states(hidden, batch), self.scaled(batch.written_tokens))
-        return LanguageLosses(text, video, int(is_learned.sum()), len(batch.written_tokens))
+        return LanguageLosses(text, video, batch.num_words, len(batch.written_tokens))
 
     def query_states(self, hidden_BLH: Tensor, batch: LanguageBatch) -> Tensor:
         """Hidden states [W, N, H] of the written clips' places."""

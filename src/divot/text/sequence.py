@@ -106,16 +106,13 @@ class Sequence:
         self.bare.extend([False] * len(ids))
 
     def draw_bare(self, share: float, rng: random.Random) -> None:
-        """Take from `share` of the written clips some of what their places hold, in training.
+        """Keep from the places of `share` of the written clips some of the tokens before them, in training.
 
         In each of those clips every part, from none to all, is as likely: what is written then follows the words, and
-        not only what was written before.
+        not only what was written before. `share` is the setting `language.unseen_share`.
         """
-        for clip in range(self.clips_written):
-            rate = rng.random() if rng.random() < share else 0.0
-            for place, block in enumerate(self.blocks):
-                if block == clip:
-                    self.bare[place] = rng.random() < rate
+        rates = [rng.random() if rng.random() < share else 0.0 for _ in range(self.clips_written)]
+        self.bare = [block != NO_BLOCK and rng.random() < rates[block] for block in self.blocks]
 
 
 def packed(sequences: Many[Sequence]) -> Sequence:

@@ -198,10 +198,10 @@ class AdaptationStage:
             save_file({"tokens": tokens}, beside, metadata=label)
         return tokens
 
-    @torch.no_grad()
     def begin_step(self, batches: Many[Any]) -> None:
         """Nothing: the loss is a mean over samples, and all parts of a step have as many."""
 
+    @torch.no_grad()
     def show(self, module: nn.Module, batch: Any, path: Path) -> None:
         """A contact sheet: clips, and what is made of the tokens drawn for their captions, in turn."""
         assert isinstance(module, AdaptationModule)

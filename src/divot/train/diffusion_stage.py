@@ -134,10 +134,10 @@ class DiffusionStage:
         size_px = self.module.detokenizer.config.frame_size
         return ClipDataset(self.config.data, self.config.seed, size_px, length, rejects_file), to_batch
 
-    @torch.no_grad()
     def begin_step(self, batches: Sequence[Any]) -> None:
         """Nothing: the loss is a mean over samples, and all parts of a step have as many."""
 
+    @torch.no_grad()
     def show(self, module: nn.Module, batch: Any, path: Path) -> None:
         """A contact sheet of originals and reconstructions in turn."""
         assert isinstance(module, DiffusionModule)

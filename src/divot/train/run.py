@@ -150,7 +150,8 @@ def train(
             else:
                 skipped_in_a_row += 1
                 state.num_skipped += 1
-                monitor.skipped(state.step, num_clips, config.batch_size, mean_loss, norm)
+                first = state.step * config.batch_size
+                monitor.skipped(state.step, range(first, first + num_clips), mean_loss, norm)
                 if skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
                     raise CheckpointError(
                         run,
@@ -354,13 +355,13 @@ class _Monitor:
                 if key != "step":
                     self.writer.add_scalar(key, value, told.step)
 
-    def skipped(self, step: int, num_clips: int, batch_size: int, loss: float, norm: float) -> None:
-        """Note the samples of a step that is left out."""
+    def skipped(self, step: int, samples: range, loss: float, norm: float) -> None:
+        """Note a step that is left out, and the numbers of its samples."""
         if not self.enabled:
             return
         row = {
             "step": step + 1,
-            "samples": list(range(step * batch_size, step * batch_size + num_clips)),
+            "samples": list(samples),
             "loss": loss if math.isfinite(loss) else None,
             "gradient_norm": norm if math.isfinite(norm) else None,
         }
