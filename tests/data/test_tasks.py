@@ -65,6 +65,15 @@ def test_world_gives_every_task(builder, task):
             assert (sample.seen[0] == sample.seen[0, 0]).all()
 
 
+@pytest.mark.parametrize("task", ["generation", "image_generation"])
+def test_some_requests_say_nothing_of_the_clip(builder, task):
+    rows = dataset(builder, [task], prompt_drop=0.4)
+    lengths = [sum(label == IGNORED for label in rows[n].sequence.labels) for n in range(40)]
+    bare = sum(length < min(lengths) + 10 for length in lengths)
+    assert 8 <= bare <= 24
+    assert sum("star" in builder.tokenizer.decode(rows[n].sequence.ids) for n in range(40)) > 0
+
+
 def test_same_seed_same_samples_and_another_seed_others(builder):
     one, two = (dataset(builder, TASKS)[7] for _ in range(2))
     assert one.sequence == two.sequence

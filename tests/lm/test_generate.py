@@ -100,6 +100,44 @@ def test_the_seed_alone_decides(head, queries):
     assert not torch.allclose(clips[0], clips[2])
 
 
+@pytest.mark.parametrize("queries", ["bidirectional", "autoregressive"])
+def test_words_guide_a_draw_as_far_as_asked(queries):
+    lm = small_lm("gmm", queries)
+
+    def drawn(scale=None):
+        return begin(lm, ["make it", "a star"], seed=3).write_clip(TokenSampling(text_guidance=scale))
+
+    plain, guided = drawn(), drawn(4.0)
+    assert torch.equal(plain, drawn(1.0))
+    assert torch.equal(guided, drawn(4.0))
+    assert not torch.allclose(guided, plain)
+    lm.config = dataclasses.replace(lm.config, text_guidance=4.0)
+    assert torch.equal(drawn(), guided)
+    assert torch.equal(drawn(1.0), plain)
+
+
+def test_guided_words_that_say_nothing_are_no_guide():
+    lm = small_lm("gmm", "autoregressive")
+    nothing = Dialogue(lm, [])._unprompted(is_image=False)
+    seen = []
+
+    def densities(self, other, candidates, scale, generator):
+        seen.append(float((self.log_density(candidates) - other.log_density(candidates)).abs().max()))
+        return candidates[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("divot.lm.heads.gmm.Mixture.guided", densities)
+        Dialogue(lm, [nothing]).write_clip(TokenSampling(text_guidance=2.0))
+        assert max(seen) < 1e-4
+        begin(lm, ["make a red star"]).write_clip(TokenSampling(text_guidance=2.0))
+    assert max(seen) > 1e-2
+
+
+def test_a_head_without_densities_cannot_be_guided():
+    with pytest.raises(RecipeError, match="text_guidance"):
+        begin(small_lm("diffusion"), ["make it"]).write_clip(TokenSampling(text_guidance=2.0))
+
+
 @pytest.mark.parametrize("keeps_places", [False, True])
 def test_autoregressive_tokens_follow_from_those_written(keeps_places):
     lm = small_lm("regression", "autoregressive", keeps_places=keeps_places)
@@ -135,3 +173,5 @@ def test_settings_out_of_range_are_named(wrong):
         TextSampling(**wrong)
     with pytest.raises(RecipeError, match="temperature"):
         TokenSampling(temperature=-0.1)
+    with pytest.raises(RecipeError, match="text_guidance"):
+        TokenSampling(text_guidance=0.5)

@@ -145,13 +145,40 @@ def test_losses_fall_on_one_batch():
     assert history[-1][1] < history[0][1] - 0.3
 
 
-def test_token_statistics_change_units_not_results():
-    lm = small_lm("regression")
-    tokens = 5 + 3 * torch.randn(40, NUM_TOKENS, WIDTH, generator=torch.Generator().manual_seed(0))
+def samples(seed, num_axes=WIDTH):
+    """Tokens [40, N, D] that differ along `num_axes` axes, much along some and little along others."""
+    chance = torch.Generator().manual_seed(seed)
+    axes = torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=chance))[0][:num_axes]
+    amounts = torch.logspace(0, -1, num_axes)[:, None]
+    return 5 + 3 * torch.randn(40, NUM_TOKENS, num_axes, generator=chance) @ (amounts * axes)
+
+
+def test_tokens_are_read_and_written_along_their_principal_axes():
+    lm, tokens = small_lm("regression"), samples(0)
     lm.set_token_statistics(tokens)
-    assert torch.allclose(lm.token_mean, tokens.flatten(0, 1).mean(dim=0))
-    scaled = (tokens - lm.token_mean) / lm.token_std
-    assert torch.allclose(lm.to_tokens(scaled), tokens, atol=1e-4)
+    scaled = lm.scaled(tokens).flatten(0, 1)
+    assert torch.allclose(scaled.mean(dim=0), torch.zeros(WIDTH), atol=1e-4)
+    assert torch.allclose(scaled.T.cov(), torch.eye(WIDTH), atol=1e-3)
+    assert torch.allclose(lm.to_tokens(lm.scaled(tokens)), tokens, atol=1e-4)
+
+
+def test_axes_along_which_tokens_do_not_differ_are_not_blown_up():
+    lm, tokens = small_lm("regression"), samples(0, num_axes=2)
+    tokens = tokens + 1e-4 * torch.randn(tokens.shape, generator=torch.Generator().manual_seed(1))
+    lm.set_token_statistics(tokens)
+    deviations = lm.scaled(tokens).flatten(0, 1).std(dim=0).sort().values
+    assert float(deviations[:-2].max()) < 0.01
+    assert torch.allclose(deviations[-2:], torch.ones(2), atol=1e-3)
+
+
+def test_units_of_a_tokenizer_that_went_on_stay_near_those_the_weights_know():
+    lm, tokens = small_lm("regression"), samples(0)
+    lm.set_token_statistics(tokens)
+    before = lm.scaled(tokens)
+    moved = 1.5 * tokens + 0.01 * samples(1) + 2
+    lm.set_token_statistics(moved, keeps_axes=True)
+    assert torch.allclose(lm.scaled(moved), before, atol=0.2)
+    assert torch.allclose(lm.scaled(moved).flatten(0, 1).T.cov(), torch.eye(WIDTH), atol=1e-3)
 
 
 def test_folder_gives_the_same_model(lm, tmp_path):

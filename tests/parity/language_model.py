@@ -40,7 +40,7 @@ def rebuild_language_model(golden: Golden, attention: str = "sdpa") -> DivotLM:
     names = [
         Entry(BACKBONE + name, (f"backbone.{name}",)) for name in model.backbone.state_dict()
     ] + agent_names()
-    statistics = {"token_mean": model.token_mean, "token_std": model.token_std}
+    statistics = {"token_mean": model.token_mean, "token_axes": model.token_axes}
     names += [Entry(name, (name,)) for name in statistics]
     load(model, names, golden.weights() | statistics)
     return model

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
+from accelerate import Accelerator
 
 from divot.cli.main import EXIT_INTERRUPTED
 from divot.config.errors import CheckpointError, RecipeError
@@ -21,7 +22,9 @@ from divot.config.training import OptimizerConfig, TrainConfig
 from divot.data.mixing import source_of_step
 from divot.train.blocks import compile_blocks, repeated_blocks
 from divot.train.run import MAX_SKIPPED_IN_A_ROW, _Batches, train
+from divot.train.optimizers import build_optimizers
 from divot.train.stage import build_stage
+from divot.train.state import CheckpointWriter, TrainState
 
 STEPS = 4
 
@@ -189,6 +192,21 @@ def test_spikes_in_a_row_stop_the_run(config, tmp_path, monkeypatch):
     assert rows[0]["samples"] == [2, 3]
     assert rows[0]["loss"] > 0
     assert rows[0]["gradient_norm"] > 0
+
+
+def test_checkpoint_is_in_its_place_as_soon_as_it_is_written(config, tmp_path):
+    module = build_stage(config).module
+    state = TrainState(module, build_optimizers(module, config.optimizer), None)
+    with CheckpointWriter(tmp_path, 1, Accelerator(cpu=True)) as writer:
+        for step in (1, 2):
+            state.step = step
+            writer.begin(state)
+            deadline = time.monotonic() + 60
+            while not (tmp_path / f"step_{step:08d}").is_dir() and time.monotonic() < deadline:
+                time.sleep(0.02)
+                writer.settle()
+            assert [place.name for place in tmp_path.iterdir()] == [f"step_{step:08d}"]
+    assert [place.name for place in tmp_path.iterdir()] == ["step_00000002"]
 
 
 def full_disk(*_, **__):

@@ -131,6 +131,7 @@ def world(
     is_mean: options.Mean = False,
     temperature: options.Temperature = None,
     component_temperature: options.ComponentTemperature = None,
+    text_guidance: options.TextGuidance = None,
     model: options.Model = "tiny",
     device: options.Device = "auto",
     dtype: options.Dtype = DtypeName.float32,
@@ -155,7 +156,7 @@ def world(
             num_clips,
             has_controls,
             has_generation,
-            options.token_sampling(is_mean, temperature, component_temperature),
+            options.token_sampling(is_mean, temperature, component_temperature, text_guidance),
             lambda share: on_progress(share, 0),
             num_stories,
         )

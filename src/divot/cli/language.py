@@ -137,6 +137,7 @@ def generate(
     is_mean: options.Mean = False,
     temperature: options.Temperature = None,
     component_temperature: options.ComponentTemperature = None,
+    text_guidance: options.TextGuidance = None,
     steps: options.Steps = None,
     guidance: options.Guidance = None,
     model: options.Model = "tiny",
@@ -152,7 +153,7 @@ def generate(
         from divot.pipelines.divot import Divot
         from divot.pipelines.generate import write_generated
 
-        sampling = options.token_sampling(is_mean, temperature, component_temperature)
+        sampling = options.token_sampling(is_mean, temperature, component_temperature, text_guidance)
         divot = Divot.from_pretrained(model, device, dtype.value)
         made = divot.generate(
             text, count, seed, sampling, steps, guidance, is_image, clips, seam.value, on_progress

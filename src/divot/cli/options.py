@@ -119,13 +119,29 @@ ComponentTemperature = Annotated[
         show_default="1",
     ),
 ]
+TextGuidance = Annotated[
+    float | None,
+    typer.Option(
+        "--text-guidance",
+        min=1.0,
+        help="Above 1 each token leans towards what the words make likelier.",
+        show_default="the model's",
+    ),
+]
 
 
 def token_sampling(
-    is_mean: bool, temperature: float | None, component_temperature: float | None
+    is_mean: bool,
+    temperature: float | None,
+    component_temperature: float | None,
+    text_guidance: float | None,
 ) -> TokenSampling:
     """How tokens are drawn, what is not given left as it is."""
     from divot.lm.generate import TokenSampling
 
-    given = {"temperature": temperature, "component_temperature": component_temperature}
+    given = {
+        "temperature": temperature,
+        "component_temperature": component_temperature,
+        "text_guidance": text_guidance,
+    }
     return TokenSampling(is_mean, **{name: value for name, value in given.items() if value is not None})

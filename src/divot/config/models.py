@@ -196,11 +196,14 @@ class LanguageModelConfig:
     """`bidirectional`: the queries of a clip see each other; `causal`: each sees those before it; `autoregressive`:
     no queries, each token is predicted from the tokens before it."""
     has_token_statistics: bool = False
-    """Read and write tokens shifted and scaled to mean 0 and deviation 1 a channel; the numbers are stored with the
-    weights."""
+    """Read and write tokens along their principal axes, with mean 0 and deviation 1 along each; axes and mean are
+    stored with the weights."""
     keeps_places: bool = False
     """Add the tokens that are read to the embeddings of their places; the released models put them in their stead. For
     tokens each of which holds what is at one place: the model then knows which place it was."""
+    text_guidance: float = 1.0
+    """How far the words guide the draw of a clip, unless the caller says; above 1 it takes a mixture, and weights
+    trained with `prompt_drop`."""
     uses_chat_template: bool = False
     """Put requests in the tokenizer's own chat template instead of [INST] ... [/INST]."""
     backbone: dict[str, Any] = field(default_factory=dict)

@@ -117,6 +117,8 @@ class LanguageConfig:
     unseen_share: float = 0.0
     """Of clips written token by token, those from which some of the tokens are kept from the ones after them: up to all
     of them, so that what is written follows the words and not only what was written before."""
+    prompt_drop: float = 0.0
+    """Share of the clips and pictures to generate of which the request says nothing: what text guidance is taken from."""
     backbone: str | None = None
     """Hugging Face folder or hub id of a pre-trained language model; None: that of init_model, or a new one."""
     is_new: bool = False
@@ -331,11 +333,12 @@ class TrainConfig:
                 raise RecipeError(
                     source, f"{place}.batch_size is set, which the lm stage alone knows", "Leave it out"
                 )
-        if (language.added_variance or 0.0) < 0 or not 0 <= language.unseen_share <= 1:
+        shares = (language.unseen_share, language.prompt_drop)
+        if (language.added_variance or 0.0) < 0 or not all(0 <= share <= 1 for share in shares):
             raise RecipeError(
                 source,
-                "language.added_variance is below 0, or unseen_share not from 0 to 1",
-                "Give 0 or more, and a share",
+                "language.added_variance is below 0, or unseen_share or prompt_drop not from 0 to 1",
+                "Give 0 or more, and shares",
             )
         if language.packed_length < 0:
             raise RecipeError(

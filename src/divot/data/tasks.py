@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -184,6 +184,9 @@ class LanguageDataset:
     def _sample(self, record: Record, task: str, rng: random.Random) -> LanguageSample:
         if task == "continuation":
             record = _two_in_a_row(record, rng)
+        drop = self.config.language.prompt_drop
+        if task.endswith("generation") and drop > 0 and rng.random() < drop:
+            record = replace(record, captions=("",))
         turns = task_turns(record, task, rng, self.config.language.max_questions)
         sequence = self.builder.build(conversation(turns, self.chat_tokenizer))
         sequence.draw_bare(self.config.language.unseen_share, rng)

@@ -17,7 +17,7 @@ from divot.world.verifier import Verdict, compare, read_scene
 if TYPE_CHECKING:
     from divot.pipelines.divot import Divot
 
-# Two clips of a story whose tokens differ by less, in deviations of the tokens, are the same clip.
+# Two clips of a story whose tokens differ by less, in the model's units of tokens, are the same clip.
 SAME_CLIP = 0.1
 _NOTHING = Verdict(False, False, False, False)
 
@@ -43,7 +43,7 @@ def story_scores(
         sampling: how tokens are drawn.
         on_progress: called with the share of the work that is done.
     """
-    deviation = model.language_model("story").token_std.cpu()
+    lm = model.language_model("story")
     made: list[list[Verdict]] = []
     true: list[list[Verdict]] = []
     shifted: list[list[Verdict]] = []
@@ -58,7 +58,7 @@ def story_scores(
         shifted.append(_verdicts([*frames[-1:], *frames[:-1]], sentences, wanted.characters))
         shown = [render(chapter.scene, frames[0].shape[1]) for chapter in wanted.chapters]
         true.append(_verdicts(shown, [chapter.sentence for chapter in wanted.chapters], wanted.characters))
-        repeats.append(float(_repeats([clip.tokens / deviation for clip in told])))
+        repeats.append(float(_repeats([lm.scaled(clip.tokens.to(lm.device)) for clip in told])))
         if on_progress is not None:
             on_progress((index + 1) / count)
     return {

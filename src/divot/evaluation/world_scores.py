@@ -245,13 +245,13 @@ def _generate(
 def _diversity(
     lm: DivotLM, clips: Sequence[world.WorldClip], seed: int, sampling: TokenSampling
 ) -> list[float]:
-    """Of each prompt: root mean square difference of two draws' tokens, in deviations of the tokens themselves."""
+    """Of each prompt: root mean square difference of two draws' tokens, in the model's units of tokens."""
     spreads = []
     for index, clip in enumerate(clips[:MAX_DIVERSE_PROMPTS]):
         draws = [
             write_tokens(lm, clip.caption, seed + index + 1000 * draw, sampling)
             for draw in range(DRAWS_A_PROMPT)
         ]
-        scaled = torch.stack(draws) / lm.token_std.cpu()
+        scaled = lm.scaled(torch.stack(draws).to(lm.device))
         spreads.append(float(2**0.5 * scaled.std(dim=0).pow(2).mean().sqrt()))
     return spreads

@@ -25,8 +25,12 @@ from divot.config.errors import RecipeError
 from divot.lm.batch import collate
 from divot.lm.heads import GaussianMixtureHead
 from divot.lm.model import DivotLM
+from divot.text import Turn, conversation, video_request
 from divot.text.sequence import NO_BLOCK, Sequence
 from divot.text.vocab import VideoVocab
+
+# Draws of a token among which guidance chooses.
+_CANDIDATES = 32
 
 
 @dataclass(frozen=True)
@@ -78,10 +82,15 @@ class TokenSampling:
     """Of a mixture: factor on its variances; the official generation takes 0.1."""
     component_temperature: float = 1.0
     """Of a mixture: below 1 likelier components are drawn more often, 0 takes the likeliest."""
+    text_guidance: float | None = None
+    """Of a mixture: above 1 each draw leans towards what the words make likelier than no words do, see
+    `Mixture.guided`; 1 is no guidance, None takes that of the model."""
 
     def __post_init__(self) -> None:
         if self.temperature < 0 or self.component_temperature < 0:
             raise RecipeError("temperature", "is below 0", "Give 0 or more")
+        if self.text_guidance is not None and self.text_guidance < 1:
+            raise RecipeError("text_guidance", f"is {self.text_guidance}", "Give 1 or more")
 
 
 def without_places(
@@ -121,7 +130,11 @@ def official_scores(ids_BK: Tensor, scores_BV: Tensor, run_ids: Many[int]) -> Te
 
 
 def draw_tokens(
-    model: DivotLM, states_BNH: Tensor, sampling: TokenSampling, generator: torch.Generator | None = None
+    model: DivotLM,
+    states_BNH: Tensor,
+    sampling: TokenSampling,
+    generator: torch.Generator | None = None,
+    without_BNH: Tensor | None = None,
 ) -> Tensor:
     """Tokens [B, N, D] from the hidden states of queries.
 
@@ -130,15 +143,37 @@ def draw_tokens(
         states_BNH: last hidden states of the queries.
         sampling: how they are drawn.
         generator: chance of the draw, on the CPU; None takes torch's own.
+        without_BNH: the same where no words say what the clip shows; None draws without guidance.
     """
     head = model.head
     if sampling.is_mean:
         drawn = head.mean(states_BNH)
     elif isinstance(head, GaussianMixtureHead):
-        drawn = head.sample(states_BNH, generator, sampling.temperature, sampling.component_temperature)
+        mixture = head(states_BNH)
+        sharper = mixture.scaled(sampling.temperature, sampling.component_temperature)
+        if without_BNH is None:
+            drawn = sharper.sample(generator)
+        else:
+            candidates = torch.stack([sharper.sample(generator) for _ in range(_CANDIDATES)])
+            scale = text_guidance(model, sampling)
+            drawn = mixture.guided(head(without_BNH), candidates, scale, generator)
     else:
         drawn = head.sample(states_BNH, generator)
     return model.to_tokens(drawn)
+
+
+def text_guidance(model: DivotLM, sampling: TokenSampling) -> float:
+    """The guidance by which a model draws: 1 for a mean.
+
+    Raises:
+        RecipeError: if its head has no density to guide by.
+    """
+    if sampling.is_mean:
+        return 1.0
+    asked = model.config.text_guidance if sampling.text_guidance is None else sampling.text_guidance
+    if asked != 1 and not isinstance(model.head, GaussianMixtureHead):
+        raise RecipeError("text_guidance", f"is {asked}, the head is {model.config.head.kind}", "Leave it out")
+    return asked
 
 
 class Dialogue:
@@ -264,20 +299,34 @@ class Dialogue:
         before.add(builder.opening(is_image))
         after = Sequence()
         after.add(builder.closing(is_image))
+        rows = self.batch_size
+        dialogues = [self]
+        if text_guidance(self.model, sampling) != 1:
+            dialogues.append(Dialogue(self.model, [self._unprompted(is_image)] * rows))
         if self.model.config.queries == "autoregressive":
-            self.read([before] * self.batch_size)
-            tokens = self._write_token_by_token(sampling)
-            self.read([after] * self.batch_size)
+            for dialogue in dialogues:
+                dialogue.read([before] * rows)
+            tokens = self._write_token_by_token(dialogues, sampling)
+            self.read([after] * rows)
             return tokens
         whole = Sequence()
         whole.add(before.ids)
         whole.add(builder.places, block=0)
         whole.add(after.ids)
-        hidden = self.read([whole] * self.batch_size)
-        states = hidden[:, len(before) : len(before) + self.model.config.num_tokens]
-        return draw_tokens(self.model, states, sampling, self.generator)
+        places = slice(len(before), len(before) + self.model.config.num_tokens)
+        states = [dialogue.read([whole] * rows)[:, places] for dialogue in dialogues]
+        return draw_tokens(self.model, states[0], sampling, self.generator, *states[1:])
 
-    def _write_token_by_token(self, sampling: TokenSampling) -> Tensor:
+    def _unprompted(self, is_image: bool) -> Sequence:
+        """The request for a clip of which nothing is said."""
+        model = self.model
+        turn = Turn(video_request("", is_image=is_image), is_image=is_image)
+        return model.builder().build(
+            conversation([turn], model.tokenizer if model.config.uses_chat_template else None)
+        )
+
+    def _write_token_by_token(self, dialogues: Many[Dialogue], sampling: TokenSampling) -> Tensor:
+        """The tokens drawn after the first of the dialogues, guided by the second; each hears them."""
         model = self.model
         places = torch.tensor(model.builder().places, device=model.device).expand(self.batch_size, -1)
         of_places = model.backbone.get_input_embeddings()(places)
@@ -289,6 +338,6 @@ class Dialogue:
             if tokens:
                 before = model.embed_tokens(tokens[-1]).to(embeddings.dtype)
                 embeddings = before + embeddings if model.config.keeps_places else before
-            hidden = self._feed(embeddings, present, blocks)
-            tokens.append(draw_tokens(model, hidden, sampling, self.generator))
+            states = [dialogue._feed(embeddings, present, blocks) for dialogue in dialogues]
+            tokens.append(draw_tokens(model, states[0], sampling, self.generator, *states[1:]))
         return torch.cat(tokens, dim=1)

@@ -51,6 +51,8 @@ BACKBONE_FOLDER, ADAPTER_FOLDER = "backbone", "adapter"
 # Cells along frames, rows and columns, over which the places of a clip are spread; and how loud they are beside the
 # tokens.
 _PLACE_GRID, _PLACE_SCALE = (8, 8, 8), 0.5
+# Of the mean variance along the tokens' axes: one with less is not blown up to 1.
+_LEAST_VARIANCE = 0.01
 Head = GaussianMixtureHead | RegressionHead | DiffusionHead
 
 
@@ -105,7 +107,7 @@ class DivotLM(nn.Module):
     """
 
     token_mean: Tensor
-    token_std: Tensor
+    token_axes: Tensor
 
     def __init__(
         self, config: LanguageModelConfig, backbone: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
@@ -123,7 +125,7 @@ class DivotLM(nn.Module):
         )
         self.head = build_head(config.head, hidden_width, config.token_width)
         self.register_buffer("token_mean", torch.zeros(config.token_width))
-        self.register_buffer("token_std", torch.ones(config.token_width))
+        self.register_buffer("token_axes", torch.eye(config.token_width))
         # Outside the registered modules: it holds the backbone a second time.
         self._adapted: list[nn.Module] = []
 
@@ -163,11 +165,28 @@ class DivotLM(nn.Module):
         """A sequence builder with this model's tokenizer and clip size."""
         return SequenceBuilder(self.tokenizer, self.config.num_tokens, max_length)
 
-    def set_token_statistics(self, tokens_KND: Tensor) -> None:
-        """Take mean and deviation a channel from sample tokens, to read and write tokens in those units."""
-        flat = tokens_KND.float().flatten(0, -2)
-        self.token_mean.copy_(flat.mean(dim=0))
-        self.token_std.copy_(flat.std(dim=0).clamp(min=1e-6))
+    def set_token_statistics(self, tokens_KND: Tensor, keeps_axes: bool = False) -> None:
+        """Take the units to read and write tokens in from sample tokens: along their principal axes, each with mean 0
+        and deviation 1. An axis along which the tokens hardly differ stays below that.
+
+        The numbers of a token go together, and the mixture takes those of a component for independent: along the
+        principal axes that is nearer to the truth, and there a small difference counts as much as a large one.
+
+        Args:
+            tokens_KND: the samples.
+            keeps_axes: turn the axes towards those of now, that the weights know: for a tokenizer trained further.
+        """
+        flat = tokens_KND.double().flatten(0, -2)
+        mean = flat.mean(dim=0)
+        variances, axes = torch.linalg.eigh(flat.T.cov())
+        axes = axes / variances.clamp(min=_LEAST_VARIANCE * float(variances.mean())).sqrt()
+        if keeps_axes:
+            # The rotation under which the same tokens come nearest to what they were (orthogonal Procrustes).
+            now, before = (flat - mean) @ axes, self.scaled(tokens_KND).double().flatten(0, -2)
+            left, _, right = torch.linalg.svd(now.T @ before)
+            axes = axes @ left @ right
+        self.token_mean.copy_(mean)
+        self.token_axes.copy_(axes)
 
     def embed_tokens(self, tokens_RND: Tensor) -> Tensor:
         """Video tokens [R, N, D] to embeddings [R, N, H]."""
@@ -176,11 +195,11 @@ class DivotLM(nn.Module):
 
     def scaled(self, tokens: Tensor) -> Tensor:
         """Tokens [..., D] in the units that the model reads and its head predicts, float32; `to_tokens` undoes it."""
-        return (tokens.float() - self.token_mean) / self.token_std
+        return (tokens.float() - self.token_mean) @ self.token_axes
 
     def to_tokens(self, predicted: Tensor) -> Tensor:
         """What a head gives, [..., D], in the tokenizer's own units."""
-        return predicted * self.token_std + self.token_mean
+        return predicted @ torch.linalg.inv(self.token_axes) + self.token_mean
 
     def embed(self, batch: LanguageBatch) -> Tensor:
         """Embeddings [B, L, H] of a batch, clips in their places."""
@@ -337,7 +356,7 @@ class DivotLM(nn.Module):
             config = dataclasses.replace(self.config, backbone={})
             write_json(beside / CONFIG_FILE, {"component": "DivotLM", **dataclasses.asdict(config)})
             # The units of the tokens stay exact.
-            units = {name: own.pop(name).detach().cpu() for name in ("token_mean", "token_std")}
+            units = {name: own.pop(name).detach().cpu() for name in ("token_mean", "token_axes")}
             save_file(_stored(own, dtype) | units, beside / WEIGHTS_FILE, metadata={"format": "pt"})
             backbone, state = self.backbone, None
             if self._adapted:

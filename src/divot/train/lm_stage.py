@@ -43,7 +43,7 @@ from divot.weights.store import (
     refuse_foreign_folder,
 )
 
-# Texts that a new tokenizer's pieces, and clips that the tokens' mean and deviation are taken from.
+# Texts that a new tokenizer's pieces, and clips that the tokens' units are taken from.
 NUM_CORPUS_CLIPS, NUM_STATISTICS_CLIPS = 1500, 256
 NUM_SHOWN = 4
 # Questions, captions and stories differ in length by these many kinds.
@@ -304,7 +304,7 @@ class LanguageStage:
             if language.added_variance is not None:
                 lm.take_added_variance(language.added_variance)
             if other is not None:
-                self._measure_tokens(lm, tokenizer)
+                self._measure_tokens(lm, tokenizer, keeps_axes=True)
             return lm
         settings = replace(
             sizes,
@@ -317,12 +317,12 @@ class LanguageStage:
         self._measure_tokens(lm, tokenizer)
         return lm
 
-    def _measure_tokens(self, lm: DivotLM, tokenizer: VideoTokenizer) -> None:
+    def _measure_tokens(self, lm: DivotLM, tokenizer: VideoTokenizer, keeps_axes: bool = False) -> None:
         if lm.config.has_token_statistics:
             count = NUM_STATISTICS_CLIPS
             dataset = language_dataset(self.config, lm, tokenizer.config.frame_size, count, None, self.tokens)
             tokens = [_sample_tokens(tokenizer, dataset[number]) for number in range(count)]
-            lm.set_token_statistics(torch.cat(tokens))
+            lm.set_token_statistics(torch.cat(tokens), keeps_axes)
 
     def _new_language_model(self, settings: LanguageModelConfig) -> DivotLM:
         language = self.config.language

@@ -187,6 +187,7 @@ def train(
             is_over = was_stopped or was_late
             if state.step % config.checkpoint_every == 0 or is_over or state.step == config.num_steps:
                 writer.begin(state)
+            writer.settle()
             if is_over:
                 break
     monitor.close()

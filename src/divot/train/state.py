@@ -187,12 +187,26 @@ class CheckpointWriter:
             written.result()
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            if self._place.exists():
-                _remove(self._place)
-            _beside(self._place).rename(self._place)
-            for old in checkpoints(self.folder)[: -self.keep]:
-                _remove(old)
+            self._put_in_place(self._place)
         self.accelerator.wait_for_everyone()
+
+    def settle(self) -> None:
+        """Put what has been written meanwhile in its place, without waiting: a kill from here on costs nothing of it."""
+        if self.accelerator.is_main_process and self._written is not None and self._written.done():
+            assert self._place is not None
+            # The main process is done when all are; an error is told by `finish`, to all of them.
+            if self._written.exception() is None:
+                self._put_in_place(self._place)
+
+    def _put_in_place(self, place: Path) -> None:
+        beside = _beside(place)
+        if not beside.exists():
+            return
+        if place.exists():
+            _remove(place)
+        beside.rename(place)
+        for old in checkpoints(self.folder)[: -self.keep]:
+            _remove(old)
 
     @contextmanager
     def _told_of(self, place: Path) -> Iterator[None]:

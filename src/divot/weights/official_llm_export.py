@@ -91,8 +91,9 @@ def _read(folder: Path, layout: dict[str, Any]) -> LanguageModelFiles:
     foreign += [f"{config.queries} queries"] * (config.queries != "bidirectional")
     foreign += ["a LoRA that is not merged"] * (folder / "adapter").is_dir()
     foreign += ["a chat template"] * config.uses_chat_template
+    axes = own["token_axes"]
     foreign += ["token statistics"] * (
-        bool(own["token_mean"].any()) or not bool((own["token_std"] == 1).all())
+        bool(own["token_mean"].any()) or not torch.equal(axes, torch.eye(len(axes)))
     )
     if foreign:
         cause = f"has {foreign[0]}, which the official code does not know"

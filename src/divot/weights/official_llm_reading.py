@@ -106,7 +106,7 @@ class _Reading:
         found = LanguageModelConversion(
             config=config,
             settings=settings,
-            own=renamed.tensors | {"token_mean": torch.zeros(width), "token_std": torch.ones(width)},
+            own=renamed.tensors | {"token_mean": torch.zeros(width), "token_axes": torch.eye(width)},
             backbone={name: weights[name] for name in wanted},
             lora=self._lora,
             tokenizer=self._tokenizer,

@@ -37,6 +37,24 @@ def test_samples_have_the_mean_and_variance_of_the_mixture(mixture):
     torch.testing.assert_close(draws.var(0), within + between, atol=0.2, rtol=0.15)
 
 
+def normal(mean):
+    """A mixture [1, 2000] of one component of variance 1 in one dimension."""
+    shape = (1, 2000, 1)
+    return Mixture(torch.zeros(shape), torch.full((*shape, 1), float(mean)), torch.ones(*shape, 1))
+
+
+@pytest.mark.parametrize(("scale", "mean"), [(1.0, 0.0), (2.0, -0.5), (3.0, -1.0)])
+def test_guided_draws_are_those_of_the_product_of_powers(scale, mean):
+    # N(0, 1)^s / N(0.5, 1)^(s - 1) is N(-0.5 (s - 1), 1).
+    generator = torch.Generator().manual_seed(0)
+    here = normal(0.0)
+    candidates = torch.stack([here.sample(generator) for _ in range(64)])
+    drawn = here.guided(normal(0.5), candidates, scale, generator)
+    assert drawn.shape == (1, 2000, 1)
+    assert float(drawn.mean()) == pytest.approx(mean, abs=0.1)
+    assert float(drawn.std()) == pytest.approx(1.0, abs=0.1)
+
+
 def test_no_variance_and_a_cold_choice_give_the_top_component(mixture):
     sharp = mixture.scaled(var_scale=0.0, component_temperature=1e-4)
     torch.testing.assert_close(sharp.sample(torch.Generator().manual_seed(0)), mixture.top_component())

@@ -84,10 +84,35 @@ class Mixture:
         wanted = (*self.means.shape[:2], self.means.shape[-1])
         if tuple(tokens_BND.shape) != wanted:
             raise ValueError(f"tokens have shape {tuple(tokens_BND.shape)}, wanted {wanted}")
-        distance = (tokens_BND.float()[:, :, None] - self.means).pow(2) / self.variances
+        return -self.log_density(tokens_BND).mean() / wanted[-1]
+
+    def log_density(self, tokens: Tensor) -> Tensor:
+        """Of tokens [..., B, N, D]: log-density [..., B, N]."""
+        distance = (tokens.float()[..., None, :] - self.means).pow(2) / self.variances
         log_density = -0.5 * (distance + self.variances.log() + math.log(2 * math.pi)).sum(dim=-1)
-        joint_BNM = self.logits.log_softmax(dim=-1) + log_density
-        return -joint_BNM.logsumexp(dim=-1).mean() / wanted[-1]
+        return (self.logits.log_softmax(dim=-1) + log_density).logsumexp(dim=-1)
+
+    def guided(
+        self, other: Mixture, candidates_KBND: Tensor, scale: float, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """One of K candidates for each token [B, N, D]: those drawn from this mixture that are likelier here than in
+        another, as classifier-free guidance wants it.
+
+        A product of powers of mixtures is no mixture that could be drawn from. Draws of this one, p, chosen with
+        weights (p / q)^(scale - 1) among them, are near to draws of p^scale / q^(scale - 1).
+
+        Args:
+            other: q: what is predicted without the words.
+            candidates_KBND: draws of this mixture.
+            scale: 1 chooses among them as they come.
+            generator: chance of the choice, on the CPU.
+        """
+        gain_KBN = self.log_density(candidates_KBND) - other.log_density(candidates_KBND)
+        weights = ((scale - 1) * gain_KBN).softmax(dim=0).cpu()
+        shape = weights.shape[1:]
+        chosen = torch.multinomial(weights.flatten(1).T, 1, generator=generator).view(shape)
+        index = chosen.to(candidates_KBND.device)[None, ..., None]
+        return candidates_KBND.gather(0, index.expand(1, *candidates_KBND.shape[1:]))[0]
 
     def mean(self) -> Tensor:
         """Expected tokens [B, N, D]: all components, weighted."""
