@@ -118,7 +118,7 @@ def test_words_guide_a_draw_as_far_as_asked(queries):
 
 def test_guided_words_that_say_nothing_are_no_guide():
     lm = small_lm("gmm", "autoregressive")
-    nothing = Dialogue(lm, [])._unprompted(is_image=False)
+    nothing = begin(lm, ["any"])._unprompted(is_image=False)
     seen = []
 
     def densities(self, other, candidates, scale, generator):
