@@ -43,7 +43,9 @@ def test_numbers_without_a_dot_are_read_as_numbers():
     )
 
 
-@pytest.mark.parametrize("change", [{"unseen_share": 1.5}, {"unseen_share": -0.1}, {"prompt_drop": 1.1}, {"added_variance": -1.0}])
+@pytest.mark.parametrize(
+    "change", [{"unseen_share": 1.5}, {"unseen_share": -0.1}, {"prompt_drop": 1.1}, {"added_variance": -1.0}]
+)
 def test_what_is_out_of_range_is_refused(change):
     with pytest.raises(RecipeError, match="unseen_share"):
         read_recipe("tiny_lm", {"language": change})

@@ -21,8 +21,8 @@ from divot.config.merge import from_mapping
 from divot.config.training import OptimizerConfig, TrainConfig
 from divot.data.mixing import source_of_step
 from divot.train.blocks import compile_blocks, repeated_blocks
-from divot.train.run import MAX_SKIPPED_IN_A_ROW, _Batches, train
 from divot.train.optimizers import build_optimizers
+from divot.train.run import MAX_SKIPPED_IN_A_ROW, _Batches, train
 from divot.train.stage import build_stage
 from divot.train.state import CheckpointWriter, TrainState
 

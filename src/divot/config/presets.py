@@ -97,7 +97,7 @@ def _tiny() -> ModelConfig:
         token_width=32,
         # Its tokens hardly change from one place to the next: without the added variance nearly all of the gradient is
         # about the last digits of what was copied.
-        head=HeadConfig(num_components=8, added_variance=0.1, width=256, depth=2, num_steps=20),
+        head=HeadConfig(num_components=8, added_variance=0.02, width=256, depth=2, num_steps=20),
         # The tokens of tiny lie in places: drawn each by itself, a sprite would come out scattered over them.
         queries="autoregressive",
         has_token_statistics=True,

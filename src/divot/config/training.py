@@ -118,7 +118,7 @@ class LanguageConfig:
     """Of clips written token by token, those from which some of the tokens are kept from the ones after them: up to all
     of them, so that what is written follows the words and not only what was written before."""
     prompt_drop: float = 0.0
-    """Share of the clips and pictures to generate of which the request says nothing: what text guidance is taken from."""
+    """Share of the clips and pictures to write of which the request says nothing: text guidance compares with these."""
     backbone: str | None = None
     """Hugging Face folder or hub id of a pre-trained language model; None: that of init_model, or a new one."""
     is_new: bool = False

@@ -172,7 +172,9 @@ def text_guidance(model: DivotLM, sampling: TokenSampling) -> float:
         return 1.0
     asked = model.config.text_guidance if sampling.text_guidance is None else sampling.text_guidance
     if asked != 1 and not isinstance(model.head, GaussianMixtureHead):
-        raise RecipeError("text_guidance", f"is {asked}, the head is {model.config.head.kind}", "Leave it out")
+        raise RecipeError(
+            "text_guidance", f"is {asked}, the head is {model.config.head.kind}", "Leave it out"
+        )
     return asked
 
 

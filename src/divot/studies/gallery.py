@@ -37,6 +37,8 @@ SAMPLING_WAYS: tuple[tuple[str, TokenSampling, dict[str, Any]], ...] = (
     ("default: a component for each token, variances times 0.1", TokenSampling(), {}),
     ("--mean", TokenSampling(is_mean=True), {}),
     ("--temperature 1", TokenSampling(temperature=1.0), {}),
+    ("--text-guidance 1", TokenSampling(text_guidance=1.0), {}),
+    ("--text-guidance 5", TokenSampling(text_guidance=5.0), {}),
     ("--component-temperature 0", TokenSampling(component_temperature=0.0), {}),
     ("--mean --steps 10", TokenSampling(is_mean=True), {"steps": 10}),
     ("--mean --guidance 2", TokenSampling(is_mean=True), {"guidance": 2.0}),

@@ -191,7 +191,7 @@ class CheckpointWriter:
         self.accelerator.wait_for_everyone()
 
     def settle(self) -> None:
-        """Put what has been written meanwhile in its place, without waiting: a kill from here on costs nothing of it."""
+        """Put what was written meanwhile in its place, without waiting: a kill from here on costs nothing of it."""
         if self.accelerator.is_main_process and self._written is not None and self._written.done():
             assert self._place is not None
             # The main process is done when all are; an error is told by `finish`, to all of them.
