@@ -162,6 +162,15 @@ def test_tokens_are_read_and_written_along_their_principal_axes():
     assert torch.allclose(lm.to_tokens(lm.scaled(tokens)), tokens, atol=1e-4)
 
 
+def test_units_are_exact_under_autocast_too():
+    lm, tokens = small_lm("regression"), samples(0)
+    lm.set_token_statistics(tokens)
+    scaled = lm.scaled(tokens)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(lm.scaled(tokens), scaled)
+        assert torch.allclose(lm.to_tokens(scaled), tokens, atol=1e-4)
+
+
 def test_axes_along_which_tokens_do_not_differ_are_not_blown_up():
     lm, tokens = small_lm("regression"), samples(0, num_axes=2)
     tokens = tokens + 1e-4 * torch.randn(tokens.shape, generator=torch.Generator().manual_seed(1))

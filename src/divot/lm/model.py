@@ -195,11 +195,14 @@ class DivotLM(nn.Module):
 
     def scaled(self, tokens: Tensor) -> Tensor:
         """Tokens [..., D] in the units that the model reads and its head predicts, float32; `to_tokens` undoes it."""
-        return (tokens.float() - self.token_mean) @ self.token_axes
+        # In float32 also under autocast, and in a model of half precision: small differences between tokens count.
+        with torch.autocast(tokens.device.type, enabled=False):
+            return (tokens.float() - self.token_mean.float()) @ self.token_axes.float()
 
     def to_tokens(self, predicted: Tensor) -> Tensor:
         """What a head gives, [..., D], in the tokenizer's own units."""
-        return predicted @ torch.linalg.inv(self.token_axes) + self.token_mean
+        with torch.autocast(predicted.device.type, enabled=False):
+            return predicted.float() @ torch.linalg.inv(self.token_axes.float()) + self.token_mean.float()
 
     def embed(self, batch: LanguageBatch) -> Tensor:
         """Embeddings [B, L, H] of a batch, clips in their places."""
