@@ -134,8 +134,13 @@ def test_guided_words_that_say_nothing_are_no_guide():
 
 
 def test_a_head_without_densities_cannot_be_guided():
+    lm = small_lm("diffusion")
+    plain = begin(lm, ["make it"]).write_clip()
     with pytest.raises(RecipeError, match="text_guidance"):
-        begin(small_lm("diffusion"), ["make it"]).write_clip(TokenSampling(text_guidance=2.0))
+        begin(lm, ["make it"]).write_clip(TokenSampling(text_guidance=2.0))
+    # A new head on a model whose mixture was guided.
+    lm.config = dataclasses.replace(lm.config, text_guidance=3.0)
+    assert torch.equal(begin(lm, ["make it"]).write_clip(), plain)
 
 
 @pytest.mark.parametrize("keeps_places", [False, True])

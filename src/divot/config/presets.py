@@ -100,6 +100,7 @@ def _tiny() -> ModelConfig:
         head=HeadConfig(num_components=8, added_variance=0.02, width=256, depth=2, num_steps=20),
         # The tokens of tiny lie in places: drawn each by itself, a sprite would come out scattered over them.
         queries="autoregressive",
+        text_guidance=3.0,
         has_token_statistics=True,
         keeps_places=True,
         backbone={

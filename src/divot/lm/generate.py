@@ -163,19 +163,21 @@ def draw_tokens(
 
 
 def text_guidance(model: DivotLM, sampling: TokenSampling) -> float:
-    """The guidance by which a model draws: 1 for a mean.
+    """The guidance by which a model draws: 1 for a mean, and for a head that has no density to guide by.
 
     Raises:
-        RecipeError: if its head has no density to guide by.
+        RecipeError: if it is asked of such a head.
     """
+    asked = sampling.text_guidance
+    if not isinstance(model.head, GaussianMixtureHead):
+        if asked not in (None, 1.0):
+            raise RecipeError(
+                "text_guidance", f"is {asked}, the head is {model.config.head.kind}", "Leave it out"
+            )
+        return 1.0
     if sampling.is_mean:
         return 1.0
-    asked = model.config.text_guidance if sampling.text_guidance is None else sampling.text_guidance
-    if asked != 1 and not isinstance(model.head, GaussianMixtureHead):
-        raise RecipeError(
-            "text_guidance", f"is {asked}, the head is {model.config.head.kind}", "Leave it out"
-        )
-    return asked
+    return model.config.text_guidance if asked is None else asked
 
 
 class Dialogue:
