@@ -25,7 +25,7 @@ from divot.config.errors import RecipeError
 from divot.lm.batch import collate
 from divot.lm.heads import GaussianMixtureHead
 from divot.lm.model import DivotLM
-from divot.text import Turn, conversation, video_request
+from divot.text import Turn, video_request
 from divot.text.sequence import NO_BLOCK, Sequence
 from divot.text.vocab import VideoVocab
 
@@ -148,17 +148,16 @@ def draw_tokens(
     head = model.head
     if sampling.is_mean:
         drawn = head.mean(states_BNH)
-    elif isinstance(head, GaussianMixtureHead):
+    elif not isinstance(head, GaussianMixtureHead):
+        drawn = head.sample(states_BNH, generator)
+    elif without_BNH is None:
+        drawn = head.sample(states_BNH, generator, sampling.temperature, sampling.component_temperature)
+    else:
         mixture = head(states_BNH)
         sharper = mixture.scaled(sampling.temperature, sampling.component_temperature)
-        if without_BNH is None:
-            drawn = sharper.sample(generator)
-        else:
-            candidates = torch.stack([sharper.sample(generator) for _ in range(_CANDIDATES)])
-            scale = text_guidance(model, sampling)
-            drawn = mixture.guided(head(without_BNH), candidates, scale, generator)
-    else:
-        drawn = head.sample(states_BNH, generator)
+        candidates = torch.stack([sharper.sample(generator) for _ in range(_CANDIDATES)])
+        scale = text_guidance(model, sampling)
+        drawn = mixture.guided(head(without_BNH), candidates, scale, generator)
     return model.to_tokens(drawn)
 
 
@@ -323,11 +322,8 @@ class Dialogue:
 
     def _unprompted(self, is_image: bool) -> Sequence:
         """The request for a clip of which nothing is said."""
-        model = self.model
         turn = Turn(video_request("", is_image=is_image), is_image=is_image)
-        return model.builder().build(
-            conversation([turn], model.tokenizer if model.config.uses_chat_template else None)
-        )
+        return self.model.builder().build(self.model.segments([turn]))
 
     def _write_token_by_token(self, dialogues: Many[Dialogue], sampling: TokenSampling) -> Tensor:
         """The tokens drawn after the first of the dialogues, guided by the second; each hears them."""

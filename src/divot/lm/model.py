@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -39,7 +40,8 @@ from divot.layers.embeddings import grid_positions, spread_points
 from divot.lm.backbone import add_lora, as_cache, attention_mask, load_backbone, new_backbone
 from divot.lm.batch import LanguageBatch
 from divot.lm.heads import DiffusionHead, GaussianMixtureHead, RegressionHead
-from divot.text.sequence import IGNORED, NO_BLOCK, SequenceBuilder
+from divot.text import Turn, conversation
+from divot.text.sequence import IGNORED, NO_BLOCK, Segment, SequenceBuilder
 from divot.text.vocab import add_video_tokens
 
 if TYPE_CHECKING:
@@ -107,7 +109,9 @@ class DivotLM(nn.Module):
     """
 
     token_mean: Tensor
+    """[D]."""
     token_axes: Tensor
+    """[D, D]: tokens less their mean, times this, are in the model's units; see `set_token_statistics`."""
 
     def __init__(
         self, config: LanguageModelConfig, backbone: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
@@ -164,6 +168,10 @@ class DivotLM(nn.Module):
     def builder(self, max_length: int | None = None) -> SequenceBuilder:
         """A sequence builder with this model's tokenizer and clip size."""
         return SequenceBuilder(self.tokenizer, self.config.num_tokens, max_length)
+
+    def segments(self, turns: Many[Turn]) -> list[Segment]:
+        """Segments of a conversation in the template of this model."""
+        return conversation(turns, self.tokenizer if self.config.uses_chat_template else None)
 
     def set_token_statistics(self, tokens_KND: Tensor, keeps_axes: bool = False) -> None:
         """Take the units to read and write tokens in from sample tokens: along their principal axes, each with mean 0

@@ -16,8 +16,7 @@ from divot.config.errors import RecipeError
 from divot.lm.generate import Dialogue, TextSampling
 from divot.lm.model import DivotLM
 from divot.pipelines.clips import MAX_SPREAD_CLIPS, count_clips
-from divot.text import Turn, conversation, plain_answer
-from divot.text.sequence import Segment
+from divot.text import Turn, plain_answer
 
 if TYPE_CHECKING:
     from divot.pipelines.clips import Source
@@ -27,11 +26,6 @@ if TYPE_CHECKING:
 GREEDY = TextSampling()
 OnText = Callable[[str], None]
 """Called with each piece of text as it is said."""
-
-
-def turns_to_segments(lm: DivotLM, turns: Many[Turn]) -> list[Segment]:
-    """Segments of a conversation in the template of this model."""
-    return conversation(turns, lm.tokenizer if lm.config.uses_chat_template else None)
 
 
 def answer(
@@ -52,7 +46,7 @@ def answer(
     """
     builder = lm.builder()
     sequences = [
-        builder.build(turns_to_segments(lm, [Turn(request, clips=0 if tokens is None else len(tokens))]))
+        builder.build(lm.segments([Turn(request, clips=0 if tokens is None else len(tokens))]))
         for tokens, request in zip(clips, requests, strict=True)
     ]
     shown = [row for tokens in clips if tokens is not None for row in tokens]
@@ -70,7 +64,7 @@ def clips_that_fit(lm: DivotLM, request: str, max_new_tokens: int) -> int | None
     if context is None:
         return None
     clip_length = lm.config.num_tokens + 2
-    words = len(lm.builder().build(turns_to_segments(lm, [Turn(request, clips=1)]))) - clip_length
+    words = len(lm.builder().build(lm.segments([Turn(request, clips=1)]))) - clip_length
     return max(0, (context - words - max_new_tokens) // clip_length)
 
 
@@ -128,7 +122,7 @@ class Chat:
         if is_first and fitting is not None:
             self._refuse_more_than(fitting, len(self.clips))
         self.turns.append(Turn(request, clips=len(self.clips) if is_first else 0))
-        segments = turns_to_segments(self.lm, self.turns)
+        segments = self.lm.segments(self.turns)
         if self._dialogue is None:
             sequence = self._builder.build(segments)
             self._dialogue = Dialogue(self.lm, [sequence], self.clips, self._generator)

@@ -21,7 +21,6 @@ from divot.config.errors import RecipeError
 from divot.config.files import written_whole
 from divot.lm.generate import Dialogue, TokenSampling
 from divot.lm.model import DivotLM
-from divot.pipelines.describe import turns_to_segments
 from divot.pipelines.film import Joints, Seam, decode_film
 from divot.pipelines.load import resolve_sampler
 from divot.pipelines.reconstruct import shown_scale
@@ -96,7 +95,7 @@ def write_film_tokens(
 def _written(
     lm: DivotLM, turn: Turn, read: list[Tensor], generator: torch.Generator, sampling: TokenSampling
 ) -> Tensor:
-    prompt = lm.builder().build(turns_to_segments(lm, [turn]))
+    prompt = lm.builder().build(lm.segments([turn]))
     return Dialogue(lm, [prompt], read, generator).write_clip(sampling, turn.is_image)[0].cpu()
 
 

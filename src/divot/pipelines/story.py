@@ -16,7 +16,6 @@ from torch import Tensor
 from divot.config.errors import RecipeError
 from divot.lm.generate import Dialogue, TextSampling, TokenSampling
 from divot.lm.model import DivotLM
-from divot.pipelines.describe import turns_to_segments
 from divot.text import STORY_FROM_CLIP, ReadClips, Turn, plain_answer, story_segments
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ def _begin(
     generator: torch.Generator,
 ) -> Dialogue:
     request = STORY_FROM_CLIP.format(instruction=instruction) if shown else instruction
-    segments = turns_to_segments(lm, [Turn(request, clips=len(shown))])
+    segments = lm.segments([Turn(request, clips=len(shown))])
     segments += [segment for sentence, _ in earlier for segment in story_segments(sentence)]
     written = [tokens for _, tokens in earlier]
     return Dialogue(lm, [lm.builder().build(segments)], [*shown, *written], generator, written)
