@@ -49,8 +49,10 @@ def knowing(monkeypatch):
         monkeypatch.setattr(world_scores, "answer", answer)
         monkeypatch.setattr(
             world_scores,
-            "write_tokens",
-            lambda lm, text, seed, sampling: torch.full((64, 8), float(list(told).index(text))),
+            "write_batch",
+            lambda lm, texts, seeds, sampling: torch.stack(
+                [torch.full((64, 8), float(list(told).index(text))) for text in texts]
+            ),
         )
         monkeypatch.setattr(
             model,

@@ -38,16 +38,20 @@ def folder(tmp_path_factory, video_file):
     return folder
 
 
-@pytest.fixture(scope="module")
-def unbroken(divot, folder, tmp_path_factory):
-    """The store that one process makes, and what it says of it."""
-    store = tmp_path_factory.mktemp("stores") / "unbroken"
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """As each of several processes has: the number of threads shows in the last digits of the tokens."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    try:
-        return store, encode_videos(divot, list_videos([folder]), store)
-    finally:
-        torch.set_num_threads(threads)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def unbroken(divot, folder, one_thread, tmp_path_factory):
+    """The store that one process makes, and what it says of it."""
+    store = tmp_path_factory.mktemp("stores") / "unbroken"
+    return store, encode_videos(divot, list_videos([folder]), store)
 
 
 @pytest.fixture(scope="module")

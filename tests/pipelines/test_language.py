@@ -12,10 +12,11 @@ from divot.config.errors import CheckpointError, RecipeError
 from divot.lm.generate import Dialogue, TextSampling, TokenSampling
 from divot.pipelines.describe import answer
 from divot.pipelines.divot import Divot
-from divot.pipelines.generate import write_generated, write_tokens
+from divot.pipelines.generate import write_batch, write_generated, write_tokens
 from divot.text import Turn, conversation, plain_answer
 from divot.text.sequence import Sequence
 from divot.video import write_video
+from lm.small import small_lm
 
 SHORT = TextSampling(max_new_tokens=6)
 
@@ -138,3 +139,14 @@ def test_the_mean_has_no_chance_in_it(model):
     lm = model.language_model("generate")
     mean = TokenSampling(is_mean=True)
     assert torch.equal(write_tokens(lm, "a star", 0, mean), write_tokens(lm, "a star", 1, mean))
+
+
+@pytest.mark.parametrize("head", ["gmm", "diffusion"])
+@pytest.mark.parametrize("queries", ["bidirectional", "autoregressive"])
+def test_clips_written_side_by_side_are_those_written_alone(head, queries):
+    lm = small_lm(head, queries)
+    texts, seeds = ["make it", "make a red star that moves"], [3, 4]
+    sampling = TokenSampling(text_guidance=3.0 if head == "gmm" else None)
+    together = write_batch(lm, texts, seeds, sampling)
+    for text, seed, tokens in zip(texts, seeds, together, strict=True):
+        torch.testing.assert_close(tokens, write_tokens(lm, text, seed, sampling), atol=1e-4, rtol=0)

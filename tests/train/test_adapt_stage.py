@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 from divot.config.errors import CheckpointError
 from divot.config.recipe import read_recipe
 from divot.config.training import AdaptationConfig, OptimizerConfig, TrainConfig
-from divot.lm.generate import Dialogue, TokenSampling
+from divot.data.tasks import task_turns
+from divot.lm.generate import Dialogue
 from divot.pipelines.divot import Divot
 from divot.train.adapt_stage import AdaptationStage
 from divot.train.run import train
@@ -72,9 +73,10 @@ def test_tokens_are_the_language_models_and_not_the_clips(config):
     dataset, collate = stage.data(4, None)
     batch = collate([dataset[number] for number in range(4)])
     chances = [torch.Generator().manual_seed(number) for number in range(4)]
-    drawn = stage.module.draw(batch, chances)
+    own = stage.module.true_tokens(batch)
+    drawn = stage.module.draw(batch, own, chances)
     assert drawn.shape == (4, 64, 8)
-    assert not torch.equal(drawn, stage.module.draw(batch, chances))
+    assert not torch.equal(drawn, stage.module.draw(batch, own, chances))
     true = dataclasses.replace(config, adaptation=AdaptationConfig(true_share=1.0), condition_drop=0.0)
     losses = []
     for one in (config, true):
@@ -85,19 +87,38 @@ def test_tokens_are_the_language_models_and_not_the_clips(config):
     assert losses[0] != losses[1]
 
 
-@pytest.mark.parametrize("queries", ["bidirectional", "autoregressive"])
-def test_tokens_are_drawn_as_generate_writes_them(config, queries):
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_tokens_of_queries_are_drawn_as_generate_writes_them(config, guidance):
     stage = build_stage(config)
     lm = stage.module.lm
-    lm.take_queries(queries)
+    lm.take_queries("bidirectional")
+    lm.config = dataclasses.replace(lm.config, text_guidance=guidance)
     dataset, collate = stage.data(2, None)
-    samples = [dataset[number] for number in range(2)]
-    drawn = stage.module.draw(
-        collate(samples), [torch.Generator().manual_seed(number) for number in range(2)]
-    )
-    generator = torch.Generator().manual_seed(1)
-    alone = Dialogue(lm, [samples[1].prompt], generator=generator).write_clip(TokenSampling())
-    assert torch.equal(drawn[1:], alone)
+    batch = collate([dataset[number] for number in range(2)])
+    chances = [torch.Generator().manual_seed(number) for number in range(2)]
+    drawn = stage.module.draw(batch, stage.module.true_tokens(batch), chances)
+    record, task, rng = dataset.language.draw(1)
+    asked = [dataclasses.replace(turn, answer=None) for turn in task_turns(record, task, rng, 1)]
+    prompt = lm.builder().build(lm.segments(asked))
+    alone = Dialogue(lm, [prompt], generator=torch.Generator().manual_seed(1)).write_clip()
+    assert torch.allclose(drawn[1:], alone, atol=1e-4)
+
+
+def test_written_one_by_one_each_token_is_drawn_after_the_true_ones(config):
+    # No variance, and the likeliest component: what is drawn tells what was read.
+    settings = AdaptationConfig(temperature=0.0, component_temperature=0.0)
+    stage = build_stage(dataclasses.replace(config, adaptation=settings))
+    stage.module.lm.take_queries("autoregressive")
+    dataset, collate = stage.data(2, None)
+    batch = collate([dataset[number] for number in range(2)])
+    own = stage.module.true_tokens(batch)
+    chance = torch.Generator().manual_seed(0)
+    drawn = stage.module.draw(batch, own, chance)
+    changed = own.clone()
+    changed[:, 40] += 1.0
+    again = stage.module.draw(batch, changed, chance)
+    assert torch.allclose(again[:, :41], drawn[:, :41], atol=1e-5)
+    assert not torch.allclose(again[:, 41], drawn[:, 41], atol=1e-3)
 
 
 def test_kept_tokens_are_drawn_once(config, tmp_path):

@@ -19,7 +19,7 @@ from divot.evaluation.intervals import Interval, bootstrap_interval
 from divot.evaluation.run_info import hardware, now, versions
 from divot.evaluation.story_scores import story_scores
 from divot.pipelines.describe import answer
-from divot.pipelines.generate import TASK, TokenSampling, write_tokens
+from divot.pipelines.generate import TASK, TokenSampling, write_batch
 from divot.text import caption_request
 from divot.video import CLIP_FRAMES
 from divot.world.facts import caption_f1
@@ -227,12 +227,15 @@ def _generate(
 ) -> None:
     lm = model.language_model(TASK)
     verdicts: list[Verdict] = []
-    for index, clip in enumerate(clips):
-        tokens = write_tokens(lm, clip.caption, seed + index, sampling)
-        frames = model.decode(tokens, seed=seed + index, task=TASK)
-        verdicts.append(verify(frames, clip.scene))
-        scores.examples.append(WorldExample(clip.caption, clip.frames, frames, verdicts[-1]))
-        tell(0.9 * (index + 1) / len(clips))
+    for first in range(0, len(clips), BATCH):
+        chunk = clips[first : first + BATCH]
+        seeds = range(seed + first, seed + first + len(chunk))
+        written = write_batch(lm, [clip.caption for clip in chunk], seeds, sampling)
+        for clip, tokens, own in zip(chunk, written, seeds, strict=True):
+            frames = model.decode(tokens, seed=own, task=TASK)
+            verdicts.append(verify(frames, clip.scene))
+            scores.examples.append(WorldExample(clip.caption, clip.frames, frames, verdicts[-1]))
+            tell(0.9 * len(verdicts) / len(clips))
     counts = [len(clip.scene.sprites) for clip in clips]
     for name, wanted in (("", (1, 2)), ("_one_sprite", (1,)), ("_two_sprites", (2,))):
         chosen = [v for v, number in zip(verdicts, counts, strict=True) if number in wanted]
@@ -248,10 +251,7 @@ def _diversity(
     """Of each prompt: root mean square difference of two draws' tokens, in the model's units of tokens."""
     spreads = []
     for index, clip in enumerate(clips[:MAX_DIVERSE_PROMPTS]):
-        draws = [
-            write_tokens(lm, clip.caption, seed + index + 1000 * draw, sampling)
-            for draw in range(DRAWS_A_PROMPT)
-        ]
-        scaled = lm.scaled(torch.stack(draws).to(lm.device))
-        spreads.append(float(2**0.5 * scaled.std(dim=0).pow(2).mean().sqrt()))
+        seeds = [seed + index + 1000 * draw for draw in range(DRAWS_A_PROMPT)]
+        draws = lm.scaled(write_batch(lm, [clip.caption] * len(seeds), seeds, sampling).to(lm.device))
+        spreads.append(float(2**0.5 * draws.std(dim=0).pow(2).mean().sqrt()))
     return spreads

@@ -23,7 +23,8 @@ from transformers.generation.logits_process import (
 
 from divot.config.errors import RecipeError
 from divot.lm.batch import collate
-from divot.lm.heads import GaussianMixtureHead
+from divot.lm.heads import Chance, GaussianMixtureHead
+from divot.lm.heads.chance import choices
 from divot.lm.model import DivotLM
 from divot.text import Turn, video_request
 from divot.text.sequence import NO_BLOCK, Sequence
@@ -133,7 +134,7 @@ def draw_tokens(
     model: DivotLM,
     states_BNH: Tensor,
     sampling: TokenSampling,
-    generator: torch.Generator | None = None,
+    generator: Chance = None,
     without_BNH: Tensor | None = None,
 ) -> Tensor:
     """Tokens [B, N, D] from the hidden states of queries.
@@ -142,7 +143,7 @@ def draw_tokens(
         model: whose head it is.
         states_BNH: last hidden states of the queries.
         sampling: how they are drawn.
-        generator: chance of the draw, on the CPU; None takes torch's own.
+        generator: chance of the draw.
         without_BNH: the same where no words say what the clip shows; None draws without guidance.
     """
     head = model.head
@@ -155,7 +156,7 @@ def draw_tokens(
     else:
         mixture = head(states_BNH)
         sharper = mixture.scaled(sampling.temperature, sampling.component_temperature)
-        candidates = torch.stack([sharper.sample(generator) for _ in range(_CANDIDATES)])
+        candidates = sharper.samples(_CANDIDATES, generator)
         scale = text_guidance(model, sampling)
         drawn = mixture.guided(head(without_BNH), candidates, scale, generator)
     return model.to_tokens(drawn)
@@ -186,7 +187,7 @@ class Dialogue:
         model: in evaluation mode.
         sequences: B of them, to begin with.
         clips: tokens [N, D] of the clips that they read, over all rows in order.
-        generator: chance of every draw, on the CPU; None takes torch's own.
+        generator: chance of every draw: with one a row, each row draws what it would draw alone.
         written: as of `read`.
     """
 
@@ -195,7 +196,7 @@ class Dialogue:
         model: DivotLM,
         sequences: Many[Sequence],
         clips: Many[Tensor] = (),
-        generator: torch.Generator | None = None,
+        generator: Chance = None,
         written: Many[Tensor] = (),
     ) -> None:
         self.model, self.generator = model, generator
@@ -281,8 +282,8 @@ class Dialogue:
             scores_BV = torch.stack(rows)
         if sampling.temperature == 0:
             return [int(index) for index in scores_BV.argmax(dim=-1)]
-        chances = scores_BV.softmax(dim=-1).cpu()
-        return [int(index) for index in torch.multinomial(chances, 1, generator=self.generator)[:, 0]]
+        chosen_B1 = choices(scores_BV.softmax(dim=-1).cpu(), 1, self.generator)
+        return chosen_B1[:, 0].tolist()
 
     def _say(self, ids: list[int], is_open: list[bool]) -> None:
         device = self.model.device

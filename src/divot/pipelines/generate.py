@@ -1,6 +1,6 @@
 """Words to clips and films: the language model writes tokens, the de-tokenizer makes frames of them.
 
-Letters: K clips of a film, N tokens a clip, D width of a token, S side of a frame in pixels.
+Letters: B clips, K clips of a film, N tokens a clip, D width of a token, S side of a frame in pixels.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
+from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,8 +74,21 @@ def write_tokens(
         sampling: how tokens are drawn.
         is_image: ask for a picture.
     """
-    turn = Turn(video_request(text, is_image=is_image), is_image=is_image)
-    return _written(lm, turn, [], torch.Generator().manual_seed(seed), sampling)
+    return write_batch(lm, [text], [seed], sampling, is_image)[0]
+
+
+def write_batch(
+    lm: DivotLM,
+    texts: Many[str],
+    seeds: Many[int],
+    sampling: TokenSampling = DEFAULT_SAMPLING,
+    is_image: bool = False,
+) -> Tensor:
+    """Tokens [B, N, D] of clips for B texts, side by side: each as `write_tokens` writes it from its seed, but for
+    rounding."""
+    turns = [Turn(video_request(text, is_image=is_image), is_image=is_image) for text in texts]
+    chances = [torch.Generator().manual_seed(seed) for seed in seeds]
+    return _written(lm, turns, [], chances, sampling)
 
 
 def write_film_tokens(
@@ -84,19 +98,24 @@ def write_film_tokens(
 
     The first is that of `write_tokens`; one chance runs through all of them.
     """
-    generator = torch.Generator().manual_seed(seed)
-    tokens = [_written(lm, Turn(video_request(text)), [], generator, sampling)]
+    chance = torch.Generator().manual_seed(seed)
+    tokens = [_written(lm, [Turn(video_request(text))], [], [chance], sampling)[0]]
     for _ in range(1, clips):
         turn = Turn(continuation_request(text), clips=1)
-        tokens.append(_written(lm, turn, tokens[-1:], generator, sampling))
+        tokens.append(_written(lm, [turn], tokens[-1:], [chance], sampling)[0])
     return torch.stack(tokens)
 
 
 def _written(
-    lm: DivotLM, turn: Turn, read: list[Tensor], generator: torch.Generator, sampling: TokenSampling
+    lm: DivotLM,
+    turns: Many[Turn],
+    read: list[Tensor],
+    chances: list[torch.Generator],
+    sampling: TokenSampling,
 ) -> Tensor:
-    prompt = lm.builder().build(lm.segments([turn]))
-    return Dialogue(lm, [prompt], read, generator).write_clip(sampling, turn.is_image)[0].cpu()
+    builder = lm.builder()
+    prompts = [builder.build(lm.segments([turn])) for turn in turns]
+    return Dialogue(lm, prompts, read, chances).write_clip(sampling, turns[0].is_image).cpu()
 
 
 def generate(

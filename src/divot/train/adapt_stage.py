@@ -1,7 +1,11 @@
 """De-tokenizer adaptation: the de-tokenizer goes on de-noising real clips, under tokens that the language model draws.
 
-What a language model writes is not what the tokenizer writes: tokens of a clip that would fit the words, drawn one by
-one. Trained under those, the de-tokenizer learns to make a clip of what it will really be given.
+What a language model writes is not what the tokenizer writes: each token is drawn from the mixture that is predicted
+for it. Trained under such draws, the de-tokenizer learns to make a clip of what it will really be given.
+
+The mixture of a token is that for the clip's caption; where tokens are written one by one, for the clip's own tokens
+before it as well. Drawn on from each other, tokens would be those of another clip that fits the caption, with its
+sprites elsewhere, and a de-tokenizer that is to make the true clip of them learns to draw nothing.
 
 Letters: B clips, F frames, N tokens a clip, D width of a token, S pixels.
 """
@@ -28,10 +32,12 @@ from divot.config.training import TrainConfig
 from divot.data.clips import to_batch
 from divot.data.tasks import LanguageDataset, task_turns
 from divot.detokenizer import VideoDetokenizer
-from divot.lm.generate import Dialogue, TokenSampling
+from divot.lm.batch import collate
+from divot.lm.generate import TokenSampling, draw_tokens, text_guidance
+from divot.lm.heads import Chance
 from divot.lm.model import DivotLM
-from divot.text import conversation
-from divot.text.sequence import Sequence
+from divot.text import Turn, WriteClip, conversation, video_request
+from divot.text.sequence import Sequence, SequenceBuilder
 from divot.tokenizer import VideoTokenizer
 from divot.train.diffusion_stage import NUM_SHOWN, denoising_loss
 from divot.train.lm_stage import language_dataset
@@ -46,20 +52,20 @@ _DRAWN_AT_ONCE = 32
 
 @dataclass(frozen=True)
 class AdaptationSample:
-    """A clip uint8 [F, S, S, 3], the sequence that asks for it, and its number in the run."""
+    """A clip uint8 [F, S, S, 3], the sequence in which it is written, and its number in the run."""
 
     frames: np.ndarray
-    prompt: Sequence
+    sequence: Sequence
     number: int
 
 
 @dataclass(frozen=True)
 class AdaptationBatch:
-    """Clips with their prompts."""
+    """Clips with the sequences that write them."""
 
     clips: Tensor
     """[B, F, 3, S, S] in [-1, 1]."""
-    prompts: tuple[Sequence, ...]
+    sequences: tuple[Sequence, ...]
     """B of them."""
     numbers: tuple[int, ...]
     """B of them: of the samples in the run."""
@@ -72,8 +78,8 @@ class AdaptationBatch:
 class AdaptationDataset:
     """Clips with captions, as the lm stage's task `generation` draws them; with `period` they come again and again."""
 
-    def __init__(self, language: LanguageDataset, period: int | None) -> None:
-        self.language, self.period = language, period
+    def __init__(self, language: LanguageDataset, builder: SequenceBuilder, period: int | None) -> None:
+        self.language, self.builder, self.period = language, builder, period
 
     def __len__(self) -> int:
         return len(self.language)
@@ -82,16 +88,18 @@ class AdaptationDataset:
         """Sample `number`."""
         number = number % self.period if self.period else number
         record, task, rng = self.language.draw(number)
-        turns = [replace(turn, answer=None) for turn in task_turns(record, task, rng, max_questions=1)]
-        prompt = self.language.builder.build(conversation(turns, self.language.chat_tokenizer))
-        return AdaptationSample(record.clips[0], prompt, number)
+        turns = task_turns(record, task, rng, max_questions=1)
+        sequence = self.builder.build(conversation(turns, self.language.chat_tokenizer))
+        return AdaptationSample(record.clips[0], sequence, number)
 
 
 def to_adaptation_batch(samples: list[AdaptationSample]) -> AdaptationBatch:
     """Join samples."""
     clips = to_batch([sample.frames for sample in samples])
-    prompts, numbers = (tuple(getattr(sample, name) for sample in samples) for name in ("prompt", "number"))
-    return AdaptationBatch(clips, prompts, numbers)
+    sequences, numbers = (
+        tuple(getattr(sample, name) for sample in samples) for name in ("sequence", "number")
+    )
+    return AdaptationBatch(clips, sequences, numbers)
 
 
 class AdaptationModule(nn.Module):
@@ -118,27 +126,38 @@ class AdaptationModule(nn.Module):
         return self
 
     @torch.no_grad()
-    def draw(self, batch: AdaptationBatch, chances: list[torch.Generator]) -> Tensor:
-        """Tokens [B, N, D] that the language model writes for the prompts as in generation, each by its own chance."""
-        settings = self.config.adaptation
+    def true_tokens(self, batch: AdaptationBatch) -> Tensor:
+        """The clips' own tokens [B, N, D]."""
+        return self.tokenizer(batch.clips[:, list(SEEN_FRAMES)])
+
+    @torch.no_grad()
+    def draw(self, batch: AdaptationBatch, true_BND: Tensor, chances: Chance) -> Tensor:
+        """Tokens [B, N, D] drawn as in generation, each in the place of the true one."""
+        settings, lm = self.config.adaptation, self.lm
         sampling = TokenSampling(False, settings.temperature, settings.component_temperature)
-        rows = zip(batch.prompts, chances, strict=True)
-        return torch.cat(
-            [Dialogue(self.lm, [prompt], generator=chance).write_clip(sampling) for prompt, chance in rows]
-        )
+        shape = (lm.config.num_tokens, lm.config.token_width)
+        readings = [batch.sequences]
+        if text_guidance(lm, sampling) != 1:
+            unprompted = lm.builder().build(lm.segments([Turn(video_request(""), WriteClip())]))
+            readings.append((unprompted,) * len(batch.sequences))
+        states = []
+        for sequences in readings:
+            written = collate(sequences, (), list(true_BND.float()), lm.vocab.pad, shape).to(lm.device)
+            states.append(lm.query_states(lm.states(written), written))
+        return draw_tokens(lm, states[0], sampling, chances, *states[1:])
 
     def forward(
         self, batch: AdaptationBatch, chances: list[torch.Generator]
     ) -> tuple[Tensor, dict[str, float]]:
         """The de-noising loss under drawn tokens, `true_share` of them the clips' own."""
+        share = self.config.adaptation.true_share
+        if self.drawn is None or share > 0:
+            true = self.true_tokens(batch)
         if self.drawn is None:
-            tokens = self.draw(batch, chances)
+            tokens = self.draw(batch, true, chances)
         else:
             tokens = self.drawn[list(batch.numbers)].to(batch.clips.device)
-        share = self.config.adaptation.true_share
         if share > 0:
-            with torch.no_grad():
-                true = self.tokenizer(batch.clips[:, list(SEEN_FRAMES)])
             drawn = torch.cat([torch.rand(1, generator=chance) for chance in chances])
             is_true = (drawn < share).to(tokens.device)
             tokens = torch.where(is_true[:, None, None], true.to(tokens), tokens)
@@ -163,7 +182,9 @@ class AdaptationStage:
         size_px = self.module.detokenizer.config.frame_size
         language = language_dataset(self.config, self.module.lm, size_px, length, rejects_file)
         settings = self.config.adaptation
-        return AdaptationDataset(language, None if settings.cache is None else settings.cache_size)
+        period = None if settings.cache is None else settings.cache_size
+        # Without a limit of length: each caption has to be followed by its clip.
+        return AdaptationDataset(language, self.module.lm.builder(), period)
 
     def data(self, length: int, rejects_file: Path) -> tuple[Any, Callable[[list[Any]], Any]]:
         """Clips with their captions as prompts."""
@@ -192,7 +213,7 @@ class AdaptationStage:
         for first in range(0, settings.cache_size, _DRAWN_AT_ONCE):
             numbers = range(first, min(first + _DRAWN_AT_ONCE, settings.cache_size))
             batch = to_adaptation_batch([dataset[number] for number in numbers])
-            drawn.append(self.module.draw(batch, [generator] * len(numbers)))
+            drawn.append(self.module.draw(batch, self.module.true_tokens(batch), generator))
         tokens = torch.cat(drawn)
         with written_whole(file) as beside:
             save_file({"tokens": tokens}, beside, metadata=label)
@@ -203,12 +224,13 @@ class AdaptationStage:
 
     @torch.no_grad()
     def show(self, module: nn.Module, batch: Any, path: Path) -> None:
-        """A contact sheet: clips, and what is made of the tokens drawn for their captions, in turn."""
+        """A contact sheet: clips, and what is made of the tokens drawn for them, in turn."""
         assert isinstance(module, AdaptationModule)
         from divot.video.sheets import contact_sheet
 
         generator = torch.Generator().manual_seed(0)
-        decoded = module.detokenizer.decode(module.draw(batch, [generator] * len(batch.clips))[:NUM_SHOWN])
+        drawn = module.draw(batch, module.true_tokens(batch), generator)[:NUM_SHOWN]
+        decoded = module.detokenizer.decode(drawn)
         pairs = zip(batch.clips[:NUM_SHOWN], decoded, strict=True)
         contact_sheet([to_uint8(video) for pair in pairs for video in pair], path.with_suffix(".png"))
 

@@ -48,11 +48,24 @@ def test_guided_draws_are_those_of_the_product_of_powers(scale, mean):
     # N(0, 1)^s / N(0.5, 1)^(s - 1) is N(-0.5 (s - 1), 1).
     generator = torch.Generator().manual_seed(0)
     here = normal(0.0)
-    candidates = torch.stack([here.sample(generator) for _ in range(64)])
+    candidates = here.samples(64, generator)
     drawn = here.guided(normal(0.5), candidates, scale, generator)
     assert drawn.shape == (1, 2000, 1)
     assert float(drawn.mean()) == pytest.approx(mean, abs=0.1)
     assert float(drawn.std()) == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_row_with_a_chance_of_its_own_draws_what_it_draws_alone(mixture):
+    def chances():
+        return [torch.Generator().manual_seed(seed) for seed in range(len(mixture.means))]
+
+    together = mixture.samples(3, chances())
+    for row, chance in enumerate(chances()):
+        parts = (value[row : row + 1] for value in (mixture.logits, mixture.means, mixture.variances))
+        torch.testing.assert_close(together[:, row], Mixture(*parts).samples(3, chance)[:, 0])
+    assert not torch.equal(together[0], together[1])
+    with pytest.raises(ValueError, match="1 generators, wanted one for each of"):
+        mixture.sample(chances()[:1])
 
 
 def test_no_variance_and_a_cold_choice_give_the_top_component(mixture):

@@ -13,6 +13,7 @@ from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
 from divot.layers.embeddings import sinusoid
+from divot.lm.heads.chance import Chance, normals
 
 Prediction = Literal["epsilon", "v_prediction"]
 NUM_TIMES = 1000
@@ -107,15 +108,17 @@ class DiffusionHead(nn.Module):
         return F.mse_loss(self(noisy.to(hidden.dtype), times, hidden).float(), wanted)
 
     @torch.no_grad()
-    def sample(self, hidden_BNH: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, hidden_BNH: Tensor, generator: Chance = None) -> Tensor:
         """One draw, float32 [B, N, D], from hidden states [B, N, H]; DDIM without added noise."""
         hidden = hidden_BNH.flatten(0, 1)
-        x = torch.randn(hidden.shape[0], self.token_width, generator=generator).to(hidden.device)
+        batch, num_tokens = hidden_BNH.shape[:2]
+        noise_BND = normals(batch, (num_tokens, self.token_width), generator)
+        x = noise_BND.flatten(0, 1).to(hidden.device)
         self.scheduler.set_timesteps(self.num_steps)
         for time in self.scheduler.timesteps:
             times = time.expand(len(x)).to(x.device)
             x = self.scheduler.step(self(x.to(hidden.dtype), times, hidden).float(), time, x).prev_sample
-        return x.unflatten(0, hidden_BNH.shape[:2])
+        return x.unflatten(0, (batch, num_tokens))
 
     def mean(self, hidden_BNH: Tensor, num_draws: int = 16) -> Tensor:
         """Average of draws from seeds 0, 1, ..., float32 [B, N, D]: a diffusion model has no mean to read off."""

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from divot.lm.heads.chance import Chance, choices, normals
+
 MIN_VARIANCE = 1e-5
 """Floor under a predicted variance: a component on top of a token would have an infinite density."""
 
@@ -93,7 +95,7 @@ class Mixture:
         return (self.logits.log_softmax(dim=-1) + log_density).logsumexp(dim=-1)
 
     def guided(
-        self, other: Mixture, candidates_KBND: Tensor, scale: float, generator: torch.Generator | None = None
+        self, other: Mixture, candidates_KBND: Tensor, scale: float, generator: Chance = None
     ) -> Tensor:
         """One of K candidates for each token [B, N, D]: those drawn from this mixture that are likelier here than in
         another, as classifier-free guidance wants it.
@@ -105,13 +107,12 @@ class Mixture:
             other: q: what is predicted without the words.
             candidates_KBND: draws of this mixture.
             scale: 1 chooses among them as they come.
-            generator: chance of the choice, on the CPU.
+            generator: chance of the choice.
         """
         gain_KBN = self.log_density(candidates_KBND) - other.log_density(candidates_KBND)
-        weights = ((scale - 1) * gain_KBN).softmax(dim=0).cpu()
-        shape = weights.shape[1:]
-        chosen = torch.multinomial(weights.flatten(1).T, 1, generator=generator).view(shape)
-        index = chosen.to(candidates_KBND.device)[None, ..., None]
+        weights_KBN = ((scale - 1) * gain_KBN).softmax(dim=0).cpu()
+        chosen_BN1 = choices(weights_KBN.permute(1, 2, 0), 1, generator)
+        index = chosen_BN1.to(candidates_KBND.device)[None]
         return candidates_KBND.gather(0, index.expand(1, *candidates_KBND.shape[1:]))[0]
 
     def mean(self) -> Tensor:
@@ -122,16 +123,23 @@ class Mixture:
         """Mean [B, N, D] of each token's heaviest component."""
         return _picked(self.means, self.logits.argmax(dim=-1))
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """One draw [B, N, D]: a component for each token by itself, then a point in it.
+    def sample(self, generator: Chance = None) -> Tensor:
+        """One draw [B, N, D]: a component for each token by itself, then a point in it."""
+        return self.samples(1, generator)[0]
 
-        Chance is drawn on the CPU, so that a seed gives the same tokens on every device.
+    def samples(self, count: int, generator: Chance = None) -> Tensor:
+        """K draws [K, B, N, D], see `sample`.
+
+        Args:
+            count: K.
+            generator: chance of the draws.
         """
-        weights_BNM = self.logits.softmax(dim=-1).cpu()
-        component_BN = torch.multinomial(weights_BNM.flatten(0, 1), 1, generator=generator)
-        noise_BND = torch.randn(*weights_BNM.shape[:2], self.means.shape[-1], generator=generator)
+        batch, num_tokens, _, width = self.means.shape
+        component_BNK = choices(self.logits.softmax(dim=-1).cpu(), count, generator)
+        noise_BKND = normals(batch, (count, num_tokens, width), generator)
         device = self.means.device
-        return self.point(component_BN.view(weights_BNM.shape[:2]).to(device), noise_BND.to(device))
+        drawn = zip(component_BNK.unbind(-1), noise_BKND.unbind(1), strict=True)
+        return torch.stack([self.point(component.to(device), noise.to(device)) for component, noise in drawn])
 
     def point(self, component_BN: Tensor, noise_BND: Tensor) -> Tensor:
         """The point [B, N, D] that a component and a standard normal draw stand for."""
@@ -180,7 +188,7 @@ class GaussianMixtureHead(nn.Module):
     def sample(
         self,
         hidden_BNH: Tensor,
-        generator: torch.Generator | None = None,
+        generator: Chance = None,
         var_scale: float = 1.0,
         component_temperature: float = 1.0,
     ) -> Tensor:

@@ -5,9 +5,10 @@ Letters: B batch of clips, N tokens, D width of a token, H width of the hidden s
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from divot.lm.heads.chance import Chance
 
 
 class RegressionHead(nn.Module):
@@ -40,6 +41,6 @@ class RegressionHead(nn.Module):
         """Hidden states [B, N, H] to tokens, float32 [B, N, D]."""
         return self.layers(hidden_BNH).float()
 
-    def sample(self, hidden_BNH: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, hidden_BNH: Tensor, generator: Chance = None) -> Tensor:
         """As `mean`: there is no chance in a regression."""
         return self.mean(hidden_BNH)
