@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from divot.config.errors import RecipeError
-from divot.lm.generate import Dialogue, TextSampling, TokenSampling, without_places
+from divot.lm.generate import Dialogue, TextSampling, TokenSampling, unprompted, without_places
 from divot.text import ReadClips, Words, WriteClip
 from divot.text.sequence import End
 from lm.small import NUM_TOKENS, WIDTH, batch_of, clip_tokens, small_lm
@@ -118,7 +118,7 @@ def test_words_guide_a_draw_as_far_as_asked(queries):
 
 def test_guided_words_that_say_nothing_are_no_guide():
     lm = small_lm("gmm", "autoregressive")
-    nothing = begin(lm, ["any"])._unprompted(is_image=False)
+    nothing = unprompted(lm)
     seen = []
 
     def densities(self, other, candidates, scale, generator):

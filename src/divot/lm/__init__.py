@@ -5,6 +5,7 @@ Files, in the order of the flow:
     batch.py      sequences to one batch of tensors
     mask.py       who may look at whom, in words of our own and of the official code
     backbone.py   any causal language model of transformers, its mask, and a LoRA on it
+    chance.py     one chance for a batch, or one a row
     heads/        hidden states of the queries to tokens: Gaussian mixture, regression, diffusion
     model.py      backbone, input projection and head in one: both losses
     generate.py   writing text and clips on one cache

@@ -23,10 +23,10 @@ from transformers.generation.logits_process import (
 
 from divot.config.errors import RecipeError
 from divot.lm.batch import collate
-from divot.lm.heads import Chance, GaussianMixtureHead
-from divot.lm.heads.chance import choices
+from divot.lm.chance import Chance, choices
+from divot.lm.heads import GaussianMixtureHead
 from divot.lm.model import DivotLM
-from divot.text import Turn, video_request
+from divot.text import Turn, WriteClip, video_request
 from divot.text.sequence import NO_BLOCK, Sequence
 from divot.text.vocab import VideoVocab
 
@@ -180,6 +180,12 @@ def text_guidance(model: DivotLM, sampling: TokenSampling) -> float:
     return model.config.text_guidance if asked is None else asked
 
 
+def unprompted(model: DivotLM, answer: WriteClip | None = None, is_image: bool = False) -> Sequence:
+    """The request for a clip of which nothing is said; with an answer, the clip's places after it."""
+    turn = Turn(video_request("", is_image=is_image), answer, is_image=is_image)
+    return model.builder().build(model.segments([turn]))
+
+
 class Dialogue:
     """Sequences in the cache of a model, to which words and clips are added; all rows go on side by side.
 
@@ -306,7 +312,7 @@ class Dialogue:
         rows = self.batch_size
         dialogues = [self]
         if text_guidance(self.model, sampling) != 1:
-            dialogues.append(Dialogue(self.model, [self._unprompted(is_image)] * rows))
+            dialogues.append(Dialogue(self.model, [unprompted(self.model, None, is_image)] * rows))
         if self.model.config.queries == "autoregressive":
             for dialogue in dialogues:
                 dialogue.read([before] * rows)
@@ -320,11 +326,6 @@ class Dialogue:
         places = slice(len(before), len(before) + self.model.config.num_tokens)
         states = [dialogue.read([whole] * rows)[:, places] for dialogue in dialogues]
         return draw_tokens(self.model, states[0], sampling, self.generator, *states[1:])
-
-    def _unprompted(self, is_image: bool) -> Sequence:
-        """The request for a clip of which nothing is said."""
-        turn = Turn(video_request("", is_image=is_image), is_image=is_image)
-        return self.model.builder().build(self.model.segments([turn]))
 
     def _write_token_by_token(self, dialogues: Many[Dialogue], sampling: TokenSampling) -> Tensor:
         """The tokens drawn after the first of the dialogues, guided by the second; each hears them."""

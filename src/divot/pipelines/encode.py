@@ -61,7 +61,7 @@ def encode_videos(
 
     Videos that the store has are skipped, one that was begun is continued after its last safe clip. One that
     cannot be read to its end is left out, and the others go on. With workers the lines of the store are put into
-    the order of `videos` at the end, so that it is the store that one process makes.
+    the order of `videos` at the end, so that it is the store that one process makes with as many threads.
 
     Args:
         divot: the model.

@@ -33,10 +33,10 @@ from divot.data.clips import to_batch
 from divot.data.tasks import LanguageDataset, task_turns
 from divot.detokenizer import VideoDetokenizer
 from divot.lm.batch import collate
-from divot.lm.generate import TokenSampling, draw_tokens, text_guidance
-from divot.lm.heads import Chance
+from divot.lm.chance import Chance
+from divot.lm.generate import TokenSampling, draw_tokens, text_guidance, unprompted
 from divot.lm.model import DivotLM
-from divot.text import Turn, WriteClip, conversation, video_request
+from divot.text import WriteClip, conversation
 from divot.text.sequence import Sequence, SequenceBuilder
 from divot.tokenizer import VideoTokenizer
 from divot.train.diffusion_stage import NUM_SHOWN, denoising_loss
@@ -138,8 +138,7 @@ class AdaptationModule(nn.Module):
         shape = (lm.config.num_tokens, lm.config.token_width)
         readings = [batch.sequences]
         if text_guidance(lm, sampling) != 1:
-            unprompted = lm.builder().build(lm.segments([Turn(video_request(""), WriteClip())]))
-            readings.append((unprompted,) * len(batch.sequences))
+            readings.append((unprompted(lm, WriteClip()),) * len(batch.sequences))
         states = []
         for sequences in readings:
             written = collate(sequences, (), list(true_BND.float()), lm.vocab.pad, shape).to(lm.device)

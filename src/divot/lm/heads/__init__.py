@@ -3,9 +3,8 @@
 All have `loss(hidden_BNH, tokens_BND)`, `sample(hidden_BNH, generator)` and `mean(hidden_BNH)`.
 """
 
-from divot.lm.heads.chance import Chance
 from divot.lm.heads.diffusion import DiffusionHead
 from divot.lm.heads.gmm import GaussianMixtureHead, Mixture
 from divot.lm.heads.regression import RegressionHead
 
-__all__ = ["Chance", "DiffusionHead", "GaussianMixtureHead", "Mixture", "RegressionHead"]
+__all__ = ["DiffusionHead", "GaussianMixtureHead", "Mixture", "RegressionHead"]

@@ -13,7 +13,7 @@ from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
 from divot.layers.embeddings import sinusoid
-from divot.lm.heads.chance import Chance, normals
+from divot.lm.chance import Chance, normals
 
 Prediction = Literal["epsilon", "v_prediction"]
 NUM_TIMES = 1000

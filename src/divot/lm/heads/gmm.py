@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from divot.lm.heads.chance import Chance, choices, normals
+from divot.lm.chance import Chance, choices, normals
 
 MIN_VARIANCE = 1e-5
 """Floor under a predicted variance: a component on top of a token would have an infinite density."""

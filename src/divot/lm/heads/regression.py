@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from divot.lm.heads.chance import Chance
+from divot.lm.chance import Chance
 
 
 class RegressionHead(nn.Module):
