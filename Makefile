@@ -25,8 +25,9 @@ types: $(DEV)
 imports: $(DEV)
 	$(BIN)/lint-imports
 
+# A process a core, each with one thread.
 tests: $(DEV)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
 # Five stages, each from the weights of the one before; stopped and started again, it goes on. Hours on two cores.
 train-tiny: $(DEV) out/film
