@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from divot.config.files import written_whole
 from divot.video import VideoReader, write_video
 
 PACKAGE = "moviepy==2.2.1"
@@ -70,11 +71,11 @@ def small(frame: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(frame).resize((width, HEIGHT_PX), Image.Resampling.BOX))
 
 
-def main(out: Path) -> None:
-    """Cut the film."""
+def main(out: Path, given: Path | None = None) -> None:
+    """Cut the film; OUT is there when all of it is."""
     shots = usable_shots()
-    with tempfile.TemporaryDirectory() as scratch:
-        film = Path(sys.argv[2]) if len(sys.argv) > 2 else fetch_film(Path(scratch))
+    with tempfile.TemporaryDirectory() as scratch, written_whole(out) as beside:
+        film = given or fetch_film(Path(scratch))
         # Two frames off each end: the cut itself may be blended.
         ends = {start + 2: (number, end - 2) for number, start, end in shots}
         frames: list[np.ndarray] = []
@@ -88,13 +89,15 @@ def main(out: Path) -> None:
                     frames.append(frame)
                 if index == last:
                     split = "test" if done % TEST_EVERY == TEST_EVERY - 1 else "train"
-                    write_video(out / split / f"shot_{number:03d}.mp4", np.stack(frames), RATE_FPS, crf=12)
+                    write_video(beside / split / f"shot_{number:03d}.mp4", np.stack(frames), RATE_FPS, crf=12)
                     number, done = -1, done + 1
                     print(f"\r{done} of {len(shots)} shots", end="", flush=True)
-    credit = "Big Buck Bunny, (c) 2008 Blender Foundation, www.bigbuckbunny.org, CC-BY 3.0\n"
-    (out / "CREDITS.txt").write_text(credit)
+        credit = "Big Buck Bunny, (c) 2008 Blender Foundation, www.bigbuckbunny.org, CC-BY 3.0\n"
+        (beside / "CREDITS.txt").write_text(credit)
     print(f"\n{out}")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if len(sys.argv) not in (2, 3):
+        sys.exit(__doc__)
+    main(*map(Path, sys.argv[1:]))

@@ -127,6 +127,25 @@ def test_ctrl_c_leaves_nothing_half_written(run, model, video_file, tmp_path, mo
     assert not list(tmp_path.iterdir())
 
 
+def test_a_full_disk_under_weights_or_tokens_is_one_line(run, model, video_file, tmp_path, monkeypatch):
+    from safetensors import SafetensorError
+
+    from divot.data import token_writer
+
+    def full(*_, **__):
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr(token_writer, "save_file", full)
+    code, _, err = run("encode", video_file, "-o", tmp_path / "store", "--quiet", *model)
+    assert code == 2
+    assert "No space left on device. Check the file" in " ".join(err.split())
+
+
+def test_a_recipe_keeps_its_preset(run, tmp_path):
+    asked = ("train", "tokenizer", tmp_path / "run", "--recipe", "paper_tokenizer", "--videos", tmp_path)
+    assert "preset: paper" in run(*asked, "--dry-run")[1]
+
+
 def test_demo_says_where_the_page_is(run, model, tmp_path, video_file):
     shutil.copy(video_file, tmp_path / "my film.mp4")
     code, out, _ = run(

@@ -25,6 +25,9 @@ def test_story_writes_a_line_and_counts_the_shots(run, film, tmp_path):
     record = json.loads(said)
     assert (record["stories"], record["clips"], record["shots"]) == (1, 2, 2)
     assert json.loads(out.read_text())["story"] == "Tell."
+    before = captions.read_bytes()
+    code, _, err = run("data", "story", film, "-o", captions, "--captions", captions, "--clips", 2)
+    assert (code, "would be overwritten" in err, captions.read_bytes() == before) == (2, True, True)
     code, said, err = run(*arguments, tmp_path / "gone.mp4")
     assert code == 1
     assert "gone.mp4: there is no such file. It was left out" in err

@@ -31,6 +31,26 @@ def test_caption_names_a_file_that_is_no_video_and_does_the_others(run, model, v
     assert list(record["failed"]) == [str(broken)]
 
 
+def test_captions_are_told_before_one_that_fails(run, model, video_file, monkeypatch):
+    from divot.config.errors import RecipeError
+    from divot.pipelines.describe import Chat
+
+    say = Chat.say
+
+    def second_fails(chat, request):
+        if second_fails.has_told:
+            raise RecipeError("max_clips", "is too many", "Give fewer")
+        second_fails.has_told = True
+        return say(chat, request)
+
+    for form in ((), ("--json",)):
+        second_fails.has_told = False
+        monkeypatch.setattr(Chat, "say", second_fails)
+        code, out, err = run("caption", video_file, video_file, "--max-tokens", "4", *form, *model)
+        assert (code, "is too many" in err) == (2, True)
+        assert out.startswith(f"{video_file}: ") or list(json.loads(out)["captions"]) == [str(video_file)]
+
+
 def test_chat_answers_a_line_with_a_line(run, model, video_file, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("what is it?\nand where?\n"))
     code, out, err = run("chat", video_file, "--max-tokens", "4", *model)

@@ -66,3 +66,33 @@ def test_parts_of_a_preset_fit_each_other(name):
     assert models.tokenizer.token_width == models.detokenizer.token_width
     assert models.tokenizer.num_tokens == models.detokenizer.num_tokens
     assert models.detokenizer.autoencoder.latent_channels == models.detokenizer.unet.in_channels
+
+
+def test_a_task_that_is_named_by_itself_leaves_the_others():
+    given = parse_changes(["init_model=x", "language.tasks.question=1e1"])
+    tasks = read_recipe("tiny_lm", given).language.tasks
+    assert tasks == read_recipe("tiny_lm", {"init_model": "x"}).language.tasks | {"question": 10.0}
+    whole = parse_changes(["init_model=x", "language.tasks={question: 2}"])
+    assert read_recipe("tiny_lm", whole).language.tasks == {"question": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("optimizer.ema_decay=1.0", "ema_decay"),
+        ("optimizer.clip_norm=-1", "clip_norm"),
+        ("condition_drop=0.1", "drops no tokens"),
+    ],
+)
+def test_settings_that_would_train_nothing_or_something_else_are_refused(change, named):
+    with pytest.raises(RecipeError, match=named):
+        read_recipe("tiny_tokenizer", parse_changes(["data.videos=v", change]))
+
+
+@pytest.mark.parametrize(
+    "change", ["language.max_clips=0", "language.max_questions=0", "language.tasks.caption=x"]
+)
+def test_numbers_of_the_language_stage_are_refused_by_name(change):
+    name = change.partition("=")[0].rpartition(".")[2]
+    with pytest.raises(RecipeError, match=name):
+        read_recipe("tiny_lm", parse_changes(["init_model=x", change]))

@@ -9,7 +9,7 @@ from divot.config.errors import DataError, VideoReadError
 from divot.data.annotations import NoWordsError
 from divot.data.datasets import read_annotations
 from divot.data.records import read_record
-from divot.data.tasks import has_matter
+from divot.data.tasks import tasks_of
 from divot.video import VideoReader
 from video.making import make_video, numbers_shown
 
@@ -47,8 +47,7 @@ def test_story_has_a_clip_and_a_sentence_for_each_line(films):
     assert record.sentences == ("George finds a hat.", "The wind takes it.", "He runs after it.")
     assert record.clip_captions == record.sentences
     assert (record.captions, record.questions) == ((), ())
-    assert has_matter(record, "story")
-    assert not has_matter(record, "caption")
+    assert tasks_of(record) == tasks_of(read_story(films)) == {"story", "continuation"}
 
 
 def test_clips_of_a_story_are_the_two_seconds_from_their_start(films):

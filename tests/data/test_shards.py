@@ -171,3 +171,14 @@ def test_what_cannot_be_sharded_or_read_is_refused(files, tmp_path):
     (folder / "index.json").write_text(json.dumps({**index, "format": 2}))
     with pytest.raises(DataError, match="has format 2"):
         record_source(folder, None, None)
+
+
+def test_of_two_lines_about_a_missing_file_neither_is_counted(files, tmp_path):
+    lines = [
+        {"video": "gone.mp4", "caption": "begins", "end_s": 2.0},
+        {"video": "gone.mp4", "caption": "ends", "start_s": 2.0},
+        {"video": "0.mp4", "caption": "is there"},
+    ]
+    (files / "parts.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    assert write_shards(files / "parts.jsonl", tmp_path / "shards").num_samples == 1
+    assert record_source(tmp_path / "shards", None, None).annotation(0).captions == ("is there",)

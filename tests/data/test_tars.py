@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from types import SimpleNamespace
 
 import fsspec
 import numpy as np
@@ -164,3 +165,15 @@ def test_a_cut_tar_is_named(on_disk, contents):
     (on_disk / "000.tar").write_bytes(contents[0][:700])
     with pytest.raises(DataError, match=r"000\.tar"):
         record_source(on_disk, None, None)
+
+
+def test_a_listing_of_an_address_is_made_anew_when_the_file_there_changes(cache, monkeypatch):
+    told = {"size": 10, "ETag": "one"}
+    files = SimpleNamespace(ukey=lambda path: "of the address alone", info=lambda path: told)
+    monkeypatch.setattr(tars.fsspec.core, "url_to_fs", lambda tar: (files, tar))
+    listed = []
+    monkeypatch.setattr(tars, "list_packed", lambda tar: listed.append(tar) or [])
+    for tag in ("one", "one", "two"):
+        told["ETag"] = tag
+        tars._members("https://a/b.tar")
+    assert len(listed) == 2

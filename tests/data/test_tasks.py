@@ -242,3 +242,24 @@ def test_own_stories_teach_stories_and_name_the_file_that_cannot_be_read(builder
     assert [json.loads(line)["file"] for line in rejects.read_text().splitlines()] == [
         str(files / "gone.mp4")
     ]
+
+
+def test_a_sample_without_matter_for_its_task_takes_another_one(builder, files, monkeypatch):
+    lines = [
+        {"video": "a.mp4", "caption": "a butterfly flies"},
+        {"video": "a.mp4", "questions": [["what?", "that"]]},
+    ]
+    (files / "words.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    config = TrainConfig(stage="lm", init_model="tiny", data=DataConfig(world_share=0.0, videos=str(files)))
+    # Nine of ten draws of the first line, and all but the rarest of the second, have nothing for the task.
+    tasks = {"image_caption": 9.0, "generation": 0.5, "question": 0.01}
+    settings = LanguageConfig(tasks=tasks, annotations=str(files / "words.jsonl"))
+    rows = LanguageDataset(dataclasses.replace(config, language=settings), builder, 16, 2000)
+    source = rows.sources[0].records
+    monkeypatch.setattr(source, "record", lambda number, *_: source.annotation(number))
+    drawn = [rows.draw(number) for number in range(2000)]
+    assert {(bool(record.captions), task) for record, task, _ in drawn} == {
+        (True, "generation"),
+        (False, "question"),
+    }
+    assert 900 < sum(task == "question" for _, task, _ in drawn) < 1100

@@ -32,3 +32,15 @@ def test_too_few_clips_give_no_interval():
 def test_infinite_values_are_refused():
     with pytest.raises(ValueError, match="got inf"):
         bootstrap_interval([1.0, float("inf")])
+
+
+def test_values_of_one_clip_are_drawn_together():
+    rng = np.random.default_rng(0)
+    clips = np.repeat(np.arange(40), 10)
+    values = np.repeat(rng.integers(2, size=40), 10).astype(float)
+    together, alone = bootstrap_interval(values, 0, clips), bootstrap_interval(values, 0)
+    assert together.mean == alone.mean
+    assert together.n == 40
+    # Ten equal values tell no more than one.
+    assert together == bootstrap_interval(values[::10], 0)
+    assert together.high - together.low > 2.5 * (alone.high - alone.low)

@@ -68,6 +68,9 @@ def test_store_says_which_clips_were_read(divot, video_file, tmp_path):
     encode_videos(divot, [video_file], store, sampling="official-comprehension")
     assert TokenStore(store).manifest.settings == {"fit": "crop", "sampling": "official-comprehension"}
     assert torch.equal(find_tokens(store).tokens, divot.encode(video_file, sampling="official-comprehension"))
+    # Of spread clips those past the end of the video are not shown.
+    encode_videos(divot, [video_file], tmp_path / "spread", sampling="spread")
+    assert find_tokens(tmp_path / "spread").clips is not None
     # Squeezed clips are shown with all their frames.
     assert find_tokens(store).clips is None
     with pytest.raises(DataError, match="settings"):

@@ -1,6 +1,7 @@
 """Questions, captions, conversations and clips from words: the same for the same seed, and nothing half done."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -12,7 +13,13 @@ from divot.config.errors import CheckpointError, RecipeError
 from divot.lm.generate import Dialogue, TextSampling, TokenSampling
 from divot.pipelines.describe import answer
 from divot.pipelines.divot import Divot
-from divot.pipelines.generate import write_batch, write_generated, write_tokens
+from divot.pipelines.generate import (
+    _file_name,
+    each_generated,
+    write_batch,
+    write_generated,
+    write_tokens,
+)
 from divot.text import Turn, conversation, plain_answer
 from divot.text.sequence import Sequence
 from divot.video import write_video
@@ -111,6 +118,10 @@ def test_a_request_that_leaves_too_little_room_is_refused(narrow):
     with pytest.raises(RecipeError, match="6 fit"):
         talk.say("what is it? " * 10)
     assert talk.say("what?") == talk.turns[0].answer
+    with pytest.raises(RecipeError, match=r"has come to .* of the 500 positions"):
+        talk.say("what is it? " * 10)
+    # What was refused is forgotten.
+    assert len(talk.turns) == 1
 
 
 def test_clips_from_words_have_their_own_seeds(model, tmp_path):
@@ -126,6 +137,36 @@ def test_clips_from_words_have_their_own_seeds(model, tmp_path):
     assert beside == records[1]
     assert beside["prompt"] == "A red star moves left."
     assert beside["language_model"]["sampling"]["temperature"] == 0.1
+
+
+def test_what_is_made_before_a_stop_is_written(model, tmp_path, monkeypatch):
+    decode = model.decode
+
+    def stopped(tokens, seed, **settings):
+        if seed == 2:
+            raise KeyboardInterrupt
+        return decode(tokens, seed=seed, **settings)
+
+    monkeypatch.setattr(model, "decode", stopped, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        write_generated(each_generated(model, "a red star", 3, seed=0), tmp_path, model, TokenSampling())
+    made = {f"a_red_star_seed{seed}.mp4{end}" for seed in (0, 1) for end in ("", ".json")}
+    assert {path.name for path in tmp_path.iterdir()} == made
+
+
+def test_prompts_in_other_letters_have_files_of_their_own():
+    names = {
+        _file_name(words) for words in ("红星", "蓝圈", "a red star", "A red star.", f"a {'red ' * 40}star")
+    }
+    assert len(names) == 4
+    assert "a_red_star" in names
+    assert all(re.fullmatch(r"[a-z0-9_]{1,70}", name) for name in names)
+
+
+def test_ends_of_any_vocabulary_are_no_words(model):
+    lm = model.language_model("ask")
+    ids = lm.tokenizer("a red star").input_ids
+    assert lm.words([*ids, lm.vocab.eos, *lm.vocab.special]) == lm.words(ids) == "a red star"
 
 
 def test_pictures_from_words(model, tmp_path):

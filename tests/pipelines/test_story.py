@@ -12,7 +12,7 @@ from divot.lm.generate import TextSampling
 from divot.pipelines.divot import Divot
 from divot.pipelines.story import tell_story
 from divot.pipelines.story_files import make_story, read_story
-from divot.video import VideoReader
+from divot.video import VideoReader, write_video
 
 WORDS = TextSampling(temperature=0.7, max_new_tokens=6)
 TELL = "Tell a story about Ruby the red star."
@@ -96,4 +96,41 @@ def test_what_cannot_be_told_is_refused(model, folder, tmp_path, other_model_fol
         make_story(model, tmp_path / "out", go_on=tmp_path)
     with pytest.raises(DataError, match="another tokenizer"):
         read_story(folder, Divot.from_pretrained(other_model_folder, device="cpu"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_story_that_goes_on_remembers_the_clip_it_was_given(model, tmp_path):
+    shown = tmp_path / "shown.mp4"
+    write_video(shown, world.clip(0, 0, size=32).frames, 8)
+    make_story(model, tmp_path / "one", TELL, 1, words=WORDS, first_clip=shown)
+    first = read_story(tmp_path / "one", model).first_clip
+    assert first.shape == (64, 8)
+    make_story(model, tmp_path / "two", count=1, words=WORDS, go_on=tmp_path / "one")
+    assert torch.equal(read_story(tmp_path / "two", model).first_clip, first)
+    earlier = read_story(tmp_path / "one", model).parts
+    wanted = next(tell_story(model, TELL, 1, 0, WORDS, earlier=earlier, first_clip=first))
+    assert torch.equal(read_story(tmp_path / "two", model).parts[1][1], wanted.tokens)
+    with pytest.raises(DataError, match="would be overwritten"):
+        make_story(model, tmp_path / "one", TELL, 1, words=WORDS, first_clip=tmp_path / "one" / "clip_01.mp4")
+
+
+def test_a_shorter_story_in_the_same_folder_leaves_nothing_of_the_longer_one(model, tmp_path):
+    make_story(model, tmp_path, TELL, 2, words=WORDS)
+    (tmp_path / "clip_notes.txt").write_text("mine")
+    make_story(model, tmp_path, TELL, 1, words=WORDS)
+    assert sorted(path.name for path in tmp_path.glob("clip_*")) == [
+        "clip_01.mp4",
+        "clip_01.webp",
+        "clip_notes.txt",
+    ]
+    assert len(read_story(tmp_path, model).parts) == 1
+
+
+def test_more_clips_than_the_context_holds_are_refused_before_one_is_made(
+    language_folder, monkeypatch, tmp_path
+):
+    narrow = Divot.from_pretrained(language_folder, device="cpu")
+    monkeypatch.setattr(narrow.language_model("story").backbone.config, "max_position_embeddings", 500)
+    with pytest.raises(RecipeError, match=r"has room for 3\. Give --clips 3 or fewer"):
+        make_story(narrow, tmp_path / "out", TELL, 4, words=WORDS)
     assert not (tmp_path / "out").exists()

@@ -103,3 +103,16 @@ def test_plain_answer_has_words_only():
     said = "<s> A cat <vid> <frame><frame_00000><frame_00063></frame></vid>\n runs  off. <img></img></s>"
     assert plain_answer(said) == "A cat runs off."
     assert not re.search(r"[<>]", plain_answer(said))
+
+
+def test_a_template_that_sets_a_space_before_answers_and_strips_them_is_followed(chat_tokenizer):
+    chat_tokenizer.chat_template = (
+        "{% for message in messages %}{% if message['role'] == 'user' %}[INST] {{ message['content'] }} [/INST]"
+        "{% else %} {{ message['content'] | trim }}<|im_end|>{% endif %}{% endfor %}"
+    )
+    turns = [Turn("What?", "Red "), Turn("Where?", "There."), Turn("Why?")]
+    segments = conversation(turns, chat_tokenizer)
+    assert written_out(segments) == (
+        "[INST] What? [/INST] Red<|im_end|>[INST] Where? [/INST] There.<|im_end|>[INST] Why? [/INST]"
+    )
+    assert [one.text for one in segments if isinstance(one, Words) and one.is_learned] == [" Red", " There."]

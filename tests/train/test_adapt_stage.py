@@ -6,9 +6,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from divot.config.errors import CheckpointError
+from divot.config.errors import CheckpointError, RecipeError
 from divot.config.recipe import read_recipe
-from divot.config.training import AdaptationConfig, OptimizerConfig, TrainConfig
+from divot.config.training import (
+    AdaptationConfig,
+    DataConfig,
+    LanguageConfig,
+    OptimizerConfig,
+    SourceConfig,
+    TrainConfig,
+)
 from divot.data.tasks import task_turns
 from divot.lm.generate import Dialogue
 from divot.pipelines.divot import Divot
@@ -134,6 +141,24 @@ def test_kept_tokens_are_drawn_once(config, tmp_path):
     assert file.read_bytes() == kept
     with pytest.raises(CheckpointError, match="another model or run"):
         build_stage(dataclasses.replace(settings, seed=1))
+    (tmp_path / "words.jsonl").write_text('{"video": "a.mp4", "caption": "a butterfly"}')
+    part = SourceConfig(str(tmp_path / "words.jsonl"), tasks={"question": 1.0})
+    other = dataclasses.replace(
+        settings, data=DataConfig(world_share=0.5), language=LanguageConfig(mixture=(part,))
+    )
+    with pytest.raises(CheckpointError, match="another model or run"):
+        build_stage(other)
+
+
+def test_a_mixture_gives_its_captions_whatever_it_is_for_elsewhere(config, tmp_path):
+    part = SourceConfig("a.jsonl", tasks={"question": 1.0})
+    stage = AdaptationStage(dataclasses.replace(config, language=LanguageConfig(mixture=(part,))))
+    assert [source.tasks for source in stage.config.sources] == [None]
+    stored = dataclasses.replace(
+        config, language=LanguageConfig(mixture=(SourceConfig("a.jsonl", tokens="s"),))
+    )
+    with pytest.raises(RecipeError, match=r"mixture\[0\].batch_size or tokens"):
+        stored.check("test")
 
 
 @pytest.mark.parametrize("preset", ["tiny", "paper"])

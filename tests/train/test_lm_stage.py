@@ -96,6 +96,15 @@ def rows(run):
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
+def test_sequences_that_are_cut_short_are_counted_and_told_once(config, tmp_path, caplog):
+    narrow = dataclasses.replace(config, language=dataclasses.replace(config.language, max_length=100))
+    train(narrow, tmp_path / "run", use_cpu=True)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert sum(row.get("shortened_mean", 0) for row in rows) > 0
+    told = [record for record in caplog.records if "longer than language.max_length (100)" in record.message]
+    assert len(told) == 1
+
+
 def test_run_leaves_a_model_that_answers_and_something_to_read(unbroken):
     assert len(rows(unbroken)) == STEPS
     assert {"text_loss_mean", "video_loss_mean"} <= set().union(*rows(unbroken))

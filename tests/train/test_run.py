@@ -16,9 +16,9 @@ import yaml
 from accelerate import Accelerator
 
 from divot.cli.main import EXIT_INTERRUPTED
-from divot.config.errors import CheckpointError, RecipeError
+from divot.config.errors import CheckpointError, DataError, RecipeError
 from divot.config.merge import from_mapping
-from divot.config.training import OptimizerConfig, TrainConfig
+from divot.config.training import DataConfig, OptimizerConfig, TrainConfig
 from divot.data.mixing import source_of_step
 from divot.train.blocks import compile_blocks, repeated_blocks
 from divot.train.optimizers import build_optimizers
@@ -211,6 +211,13 @@ def test_checkpoint_is_in_its_place_as_soon_as_it_is_written(config, tmp_path):
 
 def full_disk(*_, **__):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_what_a_data_worker_finds_wrong_is_named_as_ever(config, tmp_path):
+    data = DataConfig(world_share=0.0, videos=str(tmp_path), num_workers=1)
+    (tmp_path / "a.mp4").write_bytes(b"no video")
+    with pytest.raises(DataError, match=r"could not be read|unreadable"):
+        train(dataclasses.replace(config, data=data), tmp_path / "run", use_cpu=True)
 
 
 def test_full_disk_leaves_the_last_checkpoint_and_says_so(config, unbroken, tmp_path, monkeypatch):

@@ -11,8 +11,10 @@ from divot.config.presets import preset
 from divot.config.training import TrainConfig
 from divot.detokenizer.vae import build_autoencoder
 from divot.train.diffusion_stage import DiffusionStage
+from divot.train.stage import build_stage
 from divot.train.vae_stage import VaeStage
 from divot.train.vae_start import start_from_patches
+from divot.weights.store import ModelFolder
 from divot.world import clip
 
 
@@ -54,6 +56,13 @@ def test_tokenizer_stage_trains_all_but_the_autoencoder(model_folder, clips):
         "detokenizer.projector",
         "detokenizer.unet",
     }
+
+
+def test_a_model_that_goes_on_keeps_the_name_of_its_sizes(model_folder, tmp_path):
+    stage = build_stage(TrainConfig(stage="tokenizer", init_model=str(model_folder)))
+    stage.save(stage.module, tmp_path / "model")
+    # Its sizes are those of no preset.
+    assert ModelFolder.open(tmp_path / "model").preset is None
 
 
 def test_frozen_vit_gets_no_gradient(model_folder, clips):

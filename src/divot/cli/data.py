@@ -40,10 +40,12 @@ def story(
     """Films to stories to train on: shots in a row, two seconds of each, and a sentence for each."""
     screen = Screen(as_json, quiet)
     with screen.progress("story") as on_progress:
+        from divot.config.files import refuse_overwriting
         from divot.pipelines.story_data import caption_teller, model_teller, write_stories
         from divot.video.folders import list_videos
 
         if captions is not None:
+            refuse_overwriting(captions, [out])
             tell = caption_teller(captions)
         else:
             from divot.pipelines.divot import Divot

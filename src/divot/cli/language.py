@@ -82,15 +82,20 @@ def caption(
 
     sampling = _sampling(temperature, top_p, max_tokens)
     divot = Divot.from_pretrained(model, device, dtype.value)
-    told, failed = {}, {}
-    for video in videos:
-        try:
-            told[video] = divot.chat(video, fit.value, sampling, seed, max_clips).say(caption_request())
-        except VideoReadError as error:
-            failed[video] = error.cause
-            print_warning(f"{video}: {error.cause}. It was left out")
-    lines = list(told.values()) if len(videos) == 1 else [f"{name}: {text}" for name, text in told.items()]
-    Screen(as_json, quiet).result({"captions": told, "failed": failed}, *lines)
+    screen, told, failed = Screen(as_json, quiet), {}, {}
+    # Each is printed at once, and the JSON also after an error: nothing that was told is lost.
+    try:
+        for video in videos:
+            try:
+                text = divot.chat(video, fit.value, sampling, seed, max_clips).say(caption_request())
+            except VideoReadError as error:
+                failed[video] = error.cause
+                print_warning(f"{video}: {error.cause}. It was left out")
+            else:
+                told[video] = text
+                screen.line(text if len(videos) == 1 else f"{video}: {text}")
+    finally:
+        screen.result({"captions": told, "failed": failed})
     if failed:
         raise typer.Exit(EXIT_SOME_FAILED)
 
@@ -151,12 +156,12 @@ def generate(
     screen = Screen(as_json, quiet)
     with screen.progress("generate") as on_progress:
         from divot.pipelines.divot import Divot
-        from divot.pipelines.generate import write_generated
+        from divot.pipelines.generate import each_generated, write_generated
 
         sampling = options.token_sampling(is_mean, temperature, component_temperature, text_guidance)
         divot = Divot.from_pretrained(model, device, dtype.value)
-        made = divot.generate(
-            text, count, seed, sampling, steps, guidance, is_image, clips, seam.value, on_progress
+        made = each_generated(
+            divot, text, count, seed, sampling, steps, guidance, is_image, clips, seam.value, on_progress
         )
         records = write_generated(made, out, divot, sampling, steps, guidance)
     lines = [_wrote(record) for record in records]

@@ -35,7 +35,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            print_error("stopped; what was finished is kept, nothing is half written")
+            print_error("stopped; files that were finished are kept, none is half written")
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except Exception as error:
             message = _message(error)
@@ -54,7 +54,9 @@ def _message(error: Exception) -> str | None:
         return f"{error.filename or 'file'}: {cause}. Check its place, its permissions and the free space"
     if isinstance(error, ModuleNotFoundError) and (name := (error.name or "").split(".")[0]) in EXTRAS:
         return f"{name} is not installed. Run pip install 'divot-video[{EXTRAS[name]}]'"
-    # By name: torch is not loaded for that.
+    # By name: neither torch nor safetensors is loaded for that.
+    if type(error).__name__ == "SafetensorError":
+        return f"weights or tokens: {error}. Check the file, its permissions and the free space"
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
         return "device: its memory is full. Give --dtype bfloat16, a smaller --batch-size, or --device cpu"
     return None

@@ -46,13 +46,16 @@ class Screen:
         """Print what came out: the record as JSON, or the lines."""
         if self._as_json:
             print(json.dumps(record, indent=2, ensure_ascii=False))
-        elif not self._quiet:
+        for line in lines:
+            self.line(line)
+
+    def line(self, text: str) -> None:
+        """Print a line of what came out, which the record says too."""
+        if not self._as_json and not self._quiet:
             from rich.console import Console
             from rich.text import Text
 
-            console = Console(soft_wrap=True, highlight=False)
-            for line in lines:
-                console.print(Text(line))
+            Console(soft_wrap=True, highlight=False).print(Text(text))
 
     def table(self, record: dict[str, Any], columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Print what came out: the record as JSON, or the rows as a table."""

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train a part of a model.")
 
 Run = Annotated[Path, typer.Argument(help="Folder of the run; a run that is there goes on.")]
-Preset = Annotated[str, typer.Option("--preset", help="Sizes of the model.")]
+Preset = Annotated[
+    str | None,
+    typer.Option("--preset", help="Sizes of the model.", show_default="that of the recipe, else tiny"),
+]
 Recipe = Annotated[
     str | None, typer.Option(help="Name of a recipe, or a YAML file.", show_default="<preset>_<stage>")
 ]
@@ -109,11 +112,13 @@ def _outlook(screen: Screen, config: TrainConfig, has_table: bool) -> None:
         "processes": num_processes,
         "samples_at_once": config.batch_size // (num_processes * config.grad_accumulation),
     }
+    num_shares = num_processes if config.sharded else 1
     lines = [
         *yaml.safe_dump(settings, sort_keys=False).splitlines(),
         "",
         f"parameters  {state.trainable_parameters:,} trainable, {state.frozen_parameters:,} frozen",
-        f"memory      {state.total_bytes / GB:.2f} GB on each device: weights {state.weights_bytes / GB:.2f}, "
+        f"memory      {state.total_bytes / num_shares / GB:.2f} GB on each device"
+        f"{f', a share of {num_shares} of' if num_shares > 1 else ':'} weights {state.weights_bytes / GB:.2f}, "
         f"gradients {state.gradients_bytes / GB:.2f}, optimizer {state.optimizer_bytes / GB:.2f}, "
         f"moving average {state.average_bytes / GB:.2f}; activations come on top",
         f"samples     {record['samples']:,} in {config.num_steps:,} steps of "
@@ -127,7 +132,7 @@ def _outlook(screen: Screen, config: TrainConfig, has_table: bool) -> None:
         lines += [
             "",
             f"Fits: the state takes at most {STATE_SHARE:.0%} of a GPU. Activations are not counted; they have the "
-            "rest. `divot train` keeps whole copies.",
+            "rest. `divot train` keeps whole copies unless it is told sharded=true.",
             f"{'GPUs':>10}  {'whole copies (DDP)':>24}  {'sharded (FSDP)':>24}",
             *(
                 f"{f'{place.num_gpus} x {place.gpu_gb} GB':>10}  "
@@ -146,7 +151,7 @@ def _verdict(size_gb: float, fits: bool) -> str:
 def _command(stage: str, summary: str) -> Callable[..., None]:
     def command(
         run: Run,
-        preset: Preset = "tiny",
+        preset: Preset = None,
         recipe: Recipe = None,
         settings: Settings = None,
         videos: Videos = None,
@@ -169,6 +174,7 @@ def _command(stage: str, summary: str) -> Callable[..., None]:
         from divot.config.recipe import parse_changes, read_recipe
 
         given = {
+            "preset": preset,
             "init_model": init_model,
             "init_vae": init_vae,
             "init_unet": init_unet,
@@ -185,8 +191,8 @@ def _command(stage: str, summary: str) -> Callable[..., None]:
         if tokens is not None:
             changes.setdefault("language", {})["tokens"] = str(tokens)
         is_draft = dry_run or plan
-        changes = {"stage": stage, "preset": preset, **changes}
-        config = read_recipe(recipe or f"{preset}_{stage}", changes, is_draft)
+        changes = {"stage": stage, **changes}
+        config = read_recipe(recipe or f"{preset or 'tiny'}_{stage}", changes, is_draft)
         if device not in ("auto", "cpu"):
             raise RecipeError(
                 "--device", f"is {device!r}", "Give auto or cpu; CUDA_VISIBLE_DEVICES picks a GPU"

@@ -14,6 +14,10 @@ from divot.config.errors import RecipeError
 T = TypeVar("T")
 
 
+class Parts(dict[str, Any]):
+    """Values that were named one by one: they are laid over those of a mapping, which a plain mapping replaces."""
+
+
 def from_mapping(cls: type[T], values: Mapping[str, Any], source: str | Path = "config") -> T:
     """Build the dataclass `cls`; what `values` does not name keeps its default.
 
@@ -42,6 +46,8 @@ def _overlay(base: Any, values: Mapping[str, Any], source: str | Path, prefix: s
         current = getattr(base, key)
         if dataclasses.is_dataclass(current) and isinstance(value, Mapping):
             changes[key] = _overlay(current, value, source, f"{path}.")
+        elif isinstance(current, dict) and isinstance(value, Parts):
+            changes[key] = _checked({**current, **value}, hints[key], source, path)
         else:
             changes[key] = _checked(value, hints[key], source, path)
     return dataclasses.replace(base, **changes)
@@ -61,7 +67,7 @@ def _checked(value: Any, hint: Any, source: str | Path, path: str) -> Any:
     if origin is tuple and isinstance(value, (list, tuple)):
         return tuple(_checked(v, arguments[0], source, f"{path}[{i}]") for i, v in enumerate(value))
     if origin is dict and isinstance(value, Mapping):
-        return dict(value)
+        return {name: _checked(v, arguments[1], source, f"{path}.{name}") for name, v in value.items()}
     if hint is float and isinstance(value, str):
         # YAML reads 1e-4 (no dot) as text.
         try:

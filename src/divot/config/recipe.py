@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from divot.config.errors import RecipeError
-from divot.config.merge import from_mapping, overlay, read_yaml
+from divot.config.merge import Parts, from_mapping, overlay, read_yaml
 from divot.config.training import TrainConfig
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -51,7 +51,7 @@ def parse_changes(assignments: Sequence[str]) -> dict[str, Any]:
     """
     import yaml
 
-    changes: dict[str, Any] = {}
+    changes = Parts()
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if not equals or not name:
@@ -65,8 +65,8 @@ def parse_changes(assignments: Sequence[str]) -> dict[str, Any]:
         place = changes
         *parents, last = name.split(".")
         for parent in parents:
-            place = place.setdefault(parent, {})
-            if not isinstance(place, dict):
+            place = place.setdefault(parent, Parts())
+            if not isinstance(place, Parts):
                 raise RecipeError(
                     assignment, f"'{parent}' was given a value of its own", "Give its parts one by one"
                 )

@@ -43,6 +43,7 @@ class OptimizerConfig:
     final_share: float = 0.05
     """The learning rate at the end, as a share of the highest."""
     clip_norm: float = 1.0
+    """Largest norm of the gradient, which is scaled down to it; 0 leaves it as it is."""
     spike_factor: float = 0.0
     """Leave out a step whose gradient norm is so many times the median of the last ones; 0 leaves out none."""
     ema_decay: float = 0.999
@@ -121,6 +122,8 @@ class LanguageConfig:
     """Share of the clips and pictures to write of which the request says nothing: text guidance compares with these."""
     backbone: str | None = None
     """Hugging Face folder or hub id of a pre-trained language model; None: that of init_model, or a new one."""
+    uses_chat_template: bool | None = None
+    """Lay requests to a new `backbone` in its own chat template, else in [INST] ... [/INST]; None: if it has one."""
     is_new: bool = False
     """Begin with a new language model though init_model has one."""
     head: str | None = None
@@ -276,12 +279,24 @@ class TrainConfig:
         for name in ("last_timestep_share", "condition_drop"):
             if not 0 <= getattr(self, name) <= 1:
                 raise RecipeError(source, f"{name} is {getattr(self, name)}", "Give a share from 0 to 1")
+        if self.stage == "tokenizer" and self.condition_drop > 0:
+            raise RecipeError(
+                source,
+                f"condition_drop is {self.condition_drop}, but the tokenizer stage drops no tokens",
+                "Leave it out, or train the de-tokenizer stage after it",
+            )
         if self.preset not in PRESET_NAMES:
             raise RecipeError(
                 source, f"preset is {self.preset!r}", f"Choose one of {', '.join(PRESET_NAMES)}"
             )
         if len(self.optimizer.betas) != 2:
             raise RecipeError(source, f"optimizer.betas is {self.optimizer.betas}", "Give two numbers")
+        if self.optimizer.clip_norm < 0 or not 0 <= self.optimizer.ema_decay < 1:
+            raise RecipeError(
+                source,
+                f"optimizer.clip_norm is {self.optimizer.clip_norm}, ema_decay {self.optimizer.ema_decay}",
+                "Give 0 (off) or more, and 0 (off) to below 1",
+            )
         if self.optimizer.spike_factor != 0 and self.optimizer.spike_factor <= 1:
             raise RecipeError(
                 source,
@@ -329,10 +344,14 @@ class TrainConfig:
                     f"{place}.batch_size is {part.batch_size}, that of the run {self.batch_size}",
                     "Give the largest as batch_size of the run, and each source 1 to that",
                 )
-            if part.batch_size is not None and self.stage != "lm":
+            if self.stage != "lm" and (part.batch_size is not None or part.tokens is not None):
                 raise RecipeError(
-                    source, f"{place}.batch_size is set, which the lm stage alone knows", "Leave it out"
+                    source,
+                    f"{place}.batch_size or tokens is set, which the lm stage alone knows",
+                    "Leave it out",
                 )
+        if min(language.max_clips, language.max_questions) < 1:
+            raise RecipeError(source, "language.max_clips or max_questions is below 1", "Give 1 or more")
         shares = (language.unseen_share, language.prompt_drop)
         if (language.added_variance or 0.0) < 0 or not all(0 <= share <= 1 for share in shares):
             raise RecipeError(

@@ -294,7 +294,7 @@ def _official_turns(values: dict[str, Any], where: str) -> list[list[Any]]:
     Source: TencentARC/Divot at 675afcc, src/data/control_video.py.
     """
     asked, answers = values.get("questions"), values.get("answers")
-    if answers is None and isinstance(values["data"], list):
+    if answers is None and isinstance(values.get("data"), list):
         asked, answers = values["data"][::2], values["data"][1::2]
     if not isinstance(asked, list) or not isinstance(answers, list) or len(asked) != len(answers):
         raise DataError(where, "has not as many answers as questions", _OFFICIAL_REMEDY)

@@ -85,13 +85,11 @@ def write_shards(
     """
     if samples_per_shard < 1:
         raise ValueError(f"samples_per_shard: got {samples_per_shard}, wanted 1 or more")
-    dataset, path = split_name(annotations)
+    _, path = split_name(annotations)
     folder = Path(folder)
     root = Path(root) if root is not None else (path if path.is_dir() else path.parent)
     samples = _single_files(annotations, root)
-    index = _begun_index(
-        folder, _content_hash(path, "" if dataset is None else dataset.name), samples_per_shard
-    )
+    index = _begun_index(folder, annotations_hash(annotations), samples_per_shard)
     for first in range(len(index.shards) * samples_per_shard, len(samples), samples_per_shard):
         part = samples[first : first + samples_per_shard]
         index.shards.append(_write_shard(folder / f"{len(index.shards):06d}.tar", part, first, root))
@@ -187,16 +185,17 @@ def _single_files(annotations: str | Path, root: Path) -> list[Annotation]:
     return samples
 
 
-def _content_hash(annotations: Path, dataset: str) -> str:
+def annotations_hash(annotations: str | Path) -> str:
     """What annotations are known by: their content, of a folder the names and sizes of its files; and their form."""
-    if not annotations.is_dir():
-        content = hash_file(annotations)[0]
-        if not dataset:
+    dataset, path = split_name(annotations)
+    if not path.is_dir():
+        content = hash_file(path)[0]
+        if dataset is None:
             return content
     else:
-        files = sorted(path for path in annotations.rglob("*") if path.is_file())
-        content = repr([(str(path.relative_to(annotations)), path.stat().st_size) for path in files])
-    return hashlib.sha256(f"{dataset} {content}".encode()).hexdigest()
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        content = repr([(str(file.relative_to(path)), file.stat().st_size) for file in files])
+    return hashlib.sha256(f"{dataset.name if dataset else ''} {content}".encode()).hexdigest()
 
 
 def _begun_index(folder: Path, annotations_sha256: str, samples_per_shard: int) -> ShardIndex:
@@ -222,6 +221,7 @@ def _write_shard(path: Path, samples: list[Annotation], first: int, root: Path) 
     from webdataset import TarWriter
 
     left_out: dict[str, str] = {}
+    count = 0
     # Without times of their own, so that the same samples are the same bytes.
     with (
         written_whole(path) as beside,
@@ -238,4 +238,5 @@ def _write_shard(path: Path, samples: list[Annotation], first: int, root: Path) 
                 continue
             words = json.dumps(annotation_values(sample, root), ensure_ascii=False).encode()
             tar.write({"__key__": f"{number:09d}", "json": words, suffix: content})
-    return SampleShard(path.name, len(samples) - len(left_out), left_out)
+            count += 1
+    return SampleShard(path.name, count, left_out)

@@ -174,8 +174,10 @@ def _members(tar: str) -> list[PackedFile]:
     """The files of one tar file, kept for the next time: going through it takes a request a file."""
     try:
         files, path = fsspec.core.url_to_fs(tar)
-        # Of this file as it is now: its size and times, or its tag.
-        key = hashlib.sha256(f"{tar} {files.ukey(path)}".encode()).hexdigest()
+        # Of this file as it is now: its size and times, or its tag. Of an address, `ukey` knows neither.
+        told = files.info(path)
+        now = [told.get(name) for name in ("size", "ETag", "Last-Modified", "mtime")]
+        key = hashlib.sha256(f"{tar} {files.ukey(path)} {now}".encode()).hexdigest()
     except TAR_ERRORS as error:
         raise damaged(tar, error) from error
     kept = _cache() / f"{key}.json"

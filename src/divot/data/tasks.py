@@ -16,6 +16,7 @@ import numpy as np
 
 from divot.config.errors import DataError, RecipeError, VideoReadError
 from divot.config.training import TASKS, SourceConfig, TrainConfig
+from divot.data.annotations import Annotation
 from divot.data.clips import MAX_DRAWS, Rejects
 from divot.data.mixing import source_of_sample
 from divot.data.records import Record, world_record, world_story
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-# Draws of a sample that have nothing for its tasks, after which the annotations are given up.
-MAX_WITHOUT_MATTER = 20
 STORY_TASKS = ("continuation", "story")
 """What is learned from stories; all else is learned from single clips."""
 FROM_CLIP_SHARE = 0.2
@@ -75,6 +74,11 @@ class _Shares:
 
     def draw(self, rng: random.Random) -> str:
         return rng.choices(self.names, self.shares)[0]
+
+    def draw_among(self, tasks: set[str], rng: random.Random) -> str | None:
+        """One of these; None if no task of theirs has a share."""
+        pairs = [pair for pair in zip(self.names, self.shares, strict=True) if pair[0] in tasks]
+        return rng.choices(*zip(*pairs, strict=True))[0] if pairs else None
 
 
 class _Source:
@@ -141,26 +145,18 @@ class LanguageDataset:
             DataError: if draw after draw gives nothing.
         """
         rng = random.Random(f"{self.config.seed} {number}")
-        num_without = 0
         for _ in range(MAX_DRAWS):
             task = self.tasks.draw(rng)
             source_number = source_of_sample(self.config, number, rng)
             if source_number is None:
-                record: Record | None = self._world_record(task, number)
-            else:
-                source = self.sources[source_number]
-                task = task if source.tasks is None else source.tasks.draw(rng)
-                record = self._own_record(source.records, task, rng)
-            if record is None:
-                continue
-            if has_matter(record, task):
-                return record, task, rng
-            num_without += 1
-            if num_without >= MAX_WITHOUT_MATTER:
-                break
+                record = self._world_record(task, number)
+                if task in tasks_of(record):
+                    return record, task, rng
+            elif (own := self._own_record(self.sources[source_number], task, rng)) is not None:
+                return *own, rng
         raise DataError(
-            ", ".join(source.config.annotations for source in self.sources),
-            f"draw after draw gave nothing for the tasks (the last: {task})",
+            ", ".join(source.config.annotations for source in self.sources) or "Sprite World",
+            f"{MAX_DRAWS} draws gave nothing for the tasks",
             "Add captions or questions, repair the files, or change language.tasks",
         )
 
@@ -170,16 +166,24 @@ class LanguageDataset:
         seed, is_image = self.config.data.world_seed, task.startswith("image")
         return world_record(seed, number, self.size_px, is_image, self.kinds)
 
-    def _own_record(self, source: RecordSource, task: str, rng: random.Random) -> Record | None:
-        chosen = rng.randrange(len(source))
-        most = 1 if task.endswith("generation") else self.config.language.max_clips
+    def _own_record(self, source: _Source, task: str, rng: random.Random) -> tuple[Record, str] | None:
+        """A record with the task, or with another of the source's tasks if it has nothing for this one."""
+        shares = self.tasks if source.tasks is None else source.tasks
+        task = task if source.tasks is None else shares.draw(rng)
+        chosen = rng.randrange(len(source.records))
         try:
-            record = source.record(chosen, self.size_px, most)
-        except VideoReadError as error:
+            # Before its file is read.
+            tasks = tasks_of(source.records.annotation(chosen))
+            fitting = task if task in tasks else shares.draw_among(tasks, rng)
+            if fitting is None:
+                return None
+            most = 1 if fitting.endswith("generation") else self.config.language.max_clips
+            record = source.records.record(chosen, self.size_px, most)
+        except (VideoReadError, DataError) as error:
             self.rejects.add(error.source, error)
             return None
         self.rejects.num_read += 1
-        return record
+        return record, fitting
 
     def _sample(self, record: Record, task: str, rng: random.Random) -> LanguageSample:
         if task == "continuation":
@@ -205,13 +209,15 @@ def _two_in_a_row(record: Record, rng: random.Random) -> Record:
     return Record(record.clips[both], (record.clip_captions[place],), tokens=tokens)
 
 
-def has_matter(record: Record, task: str) -> bool:
-    """Whether a record has what a task is about."""
-    if task in STORY_TASKS:
-        return len(record.sentences) > 1
-    if task == "question":
-        return bool(record.questions)
-    return bool(record.captions) and record.is_image == task.startswith("image")
+def tasks_of(sample: Record | Annotation) -> set[str]:
+    """The tasks that a sample has matter for."""
+    tasks = {"question"} if sample.questions else set()
+    sentences = sample.sentences if isinstance(sample, Record) else sample.story
+    if len(sentences) > 1:
+        tasks |= set(STORY_TASKS)
+    if sample.captions:
+        tasks |= {"image_caption", "image_generation"} if sample.is_image else {"caption", "generation"}
+    return tasks
 
 
 def task_turns(record: Record, task: str, rng: random.Random, max_questions: int) -> list[Turn]:

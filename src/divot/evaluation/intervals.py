@@ -33,12 +33,15 @@ class Interval:
         return asdict(self)
 
 
-def bootstrap_interval(values: Sequence[float], seed: int = 0) -> Interval:
+def bootstrap_interval(
+    values: Sequence[float], seed: int = 0, clips: Sequence[int] | None = None
+) -> Interval:
     """Mean and 95% interval by the percentile bootstrap: the means of sets of clips drawn with replacement.
 
     Args:
-        values: one finite number a clip.
+        values: finite numbers.
         seed: of the draws; for one seed and one number of clips the draws are the same.
+        clips: which clip each of them is about: those of one clip are drawn together. None: each of another one.
 
     Raises:
         ValueError: if a value is not finite.
@@ -46,16 +49,21 @@ def bootstrap_interval(values: Sequence[float], seed: int = 0) -> Interval:
     numbers = np.asarray(values, dtype=np.float64)
     if not np.isfinite(numbers).all():
         raise ValueError(f"values: got {numbers[~np.isfinite(numbers)][0]}, wanted finite numbers")
-    count = len(numbers)
-    if count == 0:
+    if len(numbers) == 0:
         return Interval(None, None, None, 0)
     mean = float(numbers.mean())
+    # Of each clip the sum of its values, and how many they are.
+    _, places = np.unique(np.arange(len(numbers)) if clips is None else clips, return_inverse=True)
+    sums, sizes = np.bincount(places, numbers), np.bincount(places)
+    count = len(sums)
     if count == 1:
         return Interval(mean, None, None, 1)
     rng = np.random.default_rng(seed)
     # So many draws at a time that memory stays small for many clips.
     step = max(1, _PLACES_AT_ONCE // count)
-    sizes = [(min(step, NUM_RESAMPLES - first), count) for first in range(0, NUM_RESAMPLES, step)]
-    means = np.concatenate([numbers[rng.integers(count, size=size)].mean(axis=1) for size in sizes])
-    low, high = np.percentile(means, PERCENTILES)
+    means = []
+    for first in range(0, NUM_RESAMPLES, step):
+        drawn = rng.integers(count, size=(min(step, NUM_RESAMPLES - first), count))
+        means.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
+    low, high = np.percentile(np.concatenate(means), PERCENTILES)
     return Interval(mean, float(low), float(high), count)

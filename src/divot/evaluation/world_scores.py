@@ -20,6 +20,7 @@ from divot.evaluation.run_info import hardware, now, versions
 from divot.evaluation.story_scores import story_scores
 from divot.pipelines.describe import answer
 from divot.pipelines.generate import TASK, TokenSampling, write_batch
+from divot.pipelines.sidecar import describe_language_model, describe_model
 from divot.text import caption_request
 from divot.video import CLIP_FRAMES
 from divot.world.facts import caption_f1
@@ -112,7 +113,9 @@ def evaluate_world(
     tell(0.05)
 
     correct = _answers(lm, [row[None] for row in tokens], asked)
-    _take_questions(scores, correct)
+    scores.measures.update(_shares_right(correct, seed))
+    for kind in sorted({one.kind for one in correct}):
+        scores.by_kind[kind] = _share_right([one for one in correct if one.kind == kind], seed)
     tell(0.2)
     told = _batched(lm, [row[None] for row in tokens], [caption_request()] * count)
     f1 = [caption_f1(text, clip.scene) for text, clip in zip(told, clips, strict=True)]
@@ -121,9 +124,9 @@ def evaluate_world(
     if has_controls:
         shown = _control_tokens(model, clips, tokens)
         for index, control in enumerate(CONTROLS):
-            scores.controls[control] = _both(_answers(lm, shown[control], asked), seed)
+            scores.controls[control] = _shares_right(_answers(lm, shown[control], asked), seed)
             tell(0.35 + 0.1 * (index + 1) / len(CONTROLS))
-        scores.controls["best_constant"] = _both(_constant(asked), seed)
+        scores.controls["best_constant"] = _shares_right(_constant(asked), seed)
     if has_generation:
         _generate(model, scores, clips, seed, sampling, lambda share: tell(0.5 + 0.3 * share))
     if num_stories:
@@ -137,7 +140,8 @@ def evaluate_world(
         "stories": num_stories,
         "questions": len(correct),
         "sampling": vars(sampling),
-        "model": {"source": model.source, "tokenizer_hash": model.folder.tokenizer_hash},
+        "model": describe_model(model),
+        "language_model": describe_language_model(model, "ask"),
         "hardware": hardware(model.device),
         "versions": versions(),
         "date": now(),
@@ -147,36 +151,31 @@ def evaluate_world(
 
 @dataclass(frozen=True)
 class _Marked:
+    clip: int
     kind: str
     is_right: bool
 
 
-def _take_questions(scores: WorldScores, marked: Sequence[_Marked]) -> None:
-    scores.measures["questions"] = bootstrap_interval([float(one.is_right) for one in marked])
-    motion = [float(one.is_right) for one in marked if one.kind in MOTION_KINDS]
-    scores.measures["motion_questions"] = bootstrap_interval(motion)
-    by_kind: dict[str, list[float]] = defaultdict(list)
-    for one in marked:
-        by_kind[one.kind].append(float(one.is_right))
-    scores.by_kind = {kind: bootstrap_interval(values) for kind, values in sorted(by_kind.items())}
-
-
-def _both(marked: Sequence[_Marked], seed: int) -> dict[str, Interval]:
-    motion = [float(one.is_right) for one in marked if one.kind in MOTION_KINDS]
+def _shares_right(marked: Sequence[_Marked], seed: int) -> dict[str, Interval]:
     return {
-        "questions": bootstrap_interval([float(one.is_right) for one in marked], seed),
-        "motion_questions": bootstrap_interval(motion, seed),
+        "questions": _share_right(marked, seed),
+        "motion_questions": _share_right([one for one in marked if one.kind in MOTION_KINDS], seed),
     }
+
+
+def _share_right(marked: Sequence[_Marked], seed: int) -> Interval:
+    # Questions about one clip are not independent: many are about the same sprite.
+    return bootstrap_interval([float(one.is_right) for one in marked], seed, [one.clip for one in marked])
 
 
 def _answers(
     lm: DivotLM, shown: Sequence[Tensor | None], asked: Sequence[Sequence[Question]]
 ) -> list[_Marked]:
-    pairs = [(tokens, one) for tokens, row in zip(shown, asked, strict=True) for one in row]
-    said = _batched(lm, [tokens for tokens, _ in pairs], [one.text for _, one in pairs])
+    pairs = [(clip, one) for clip, row in enumerate(asked) for one in row]
+    said = _batched(lm, [shown[clip] for clip, _ in pairs], [one.text for _, one in pairs])
     return [
-        _Marked(one.kind, text.strip().lower() == one.answer.lower())
-        for (_, one), text in zip(pairs, said, strict=True)
+        _Marked(clip, one.kind, text.strip().lower() == one.answer.lower())
+        for (clip, one), text in zip(pairs, said, strict=True)
     ]
 
 
@@ -214,7 +213,9 @@ def _constant(asked: Sequence[Sequence[Question]]) -> list[_Marked]:
         for one in row:
             answers[one.kind][one.answer] += 1
     best = {kind: counts.most_common(1)[0][0] for kind, counts in answers.items()}
-    return [_Marked(one.kind, one.answer == best[one.kind]) for row in asked for one in row]
+    return [
+        _Marked(clip, one.kind, one.answer == best[one.kind]) for clip, row in enumerate(asked) for one in row
+    ]
 
 
 def _generate(

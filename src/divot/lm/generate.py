@@ -217,6 +217,11 @@ class Dialogue:
         """B."""
         return len(self._said)
 
+    @property
+    def length(self) -> int:
+        """K."""
+        return self._present.shape[1]
+
     @torch.no_grad()
     def read(self, sequences: Many[Sequence], clips: Many[Tensor] = (), written: Many[Tensor] = ()) -> Tensor:
         """Add a sequence to each row; gives the last hidden states [B, L, H] of the new positions.

@@ -40,7 +40,7 @@ from divot.layers.embeddings import grid_positions, spread_points
 from divot.lm.backbone import add_lora, as_cache, attention_mask, load_backbone, new_backbone
 from divot.lm.batch import LanguageBatch
 from divot.lm.heads import DiffusionHead, GaussianMixtureHead, RegressionHead
-from divot.text import Turn, conversation
+from divot.text import Turn, conversation, plain_answer
 from divot.text.sequence import IGNORED, NO_BLOCK, Segment, SequenceBuilder
 from divot.text.vocab import add_video_tokens
 
@@ -172,6 +172,15 @@ class DivotLM(nn.Module):
     def segments(self, turns: Many[Turn]) -> list[Segment]:
         """Segments of a conversation in the template of this model."""
         return conversation(turns, self.tokenizer if self.config.uses_chat_template else None)
+
+    def words(self, ids: Many[int]) -> str:
+        """What ids say, without those of special tokens, the end among them."""
+        return plain_answer(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+    @property
+    def context(self) -> int | None:
+        """Positions that the backbone holds; None: it has no limit."""
+        return getattr(self.backbone.config.get_text_config(), "max_position_embeddings", None)
 
     def set_token_statistics(self, tokens_KND: Tensor, keeps_axes: bool = False) -> None:
         """Take the units to read and write tokens in from sample tokens: along their principal axes, each with mean 0

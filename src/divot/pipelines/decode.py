@@ -57,8 +57,8 @@ def find_tokens(source: str | Path, video: str | None = None) -> FoundTokens:
             raise DataError(path, f"holds {len(names)} videos", remedy)
         chosen = store.video(names[0] if video is None else video)
         # Clips of an official sampling may be squeezed in time: all their frames are wanted.
-        is_consecutive = store.manifest.settings.get("sampling", "consecutive") == "consecutive"
-        clips = chosen.clips if is_consecutive else None
+        is_squeezed = store.manifest.settings.get("sampling", "").startswith("official")
+        clips = None if is_squeezed else chosen.clips
         return FoundTokens(store.read(chosen.name), clips, store.manifest.tokenizer_hash, chosen.name)
     if video is not None:
         raise DataError(path, "is no token store, so --video means nothing", "Leave --video out")

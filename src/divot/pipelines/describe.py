@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence as Many
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,7 +17,7 @@ from divot.config.errors import RecipeError
 from divot.lm.generate import Dialogue, TextSampling
 from divot.lm.model import DivotLM
 from divot.pipelines.clips import MAX_SPREAD_CLIPS, count_clips
-from divot.text import Turn, plain_answer
+from divot.text import Turn
 
 if TYPE_CHECKING:
     from divot.pipelines.clips import Source
@@ -55,17 +56,16 @@ def answer(
         for ids, id_ in zip(said, step, strict=True):
             if id_ is not None:
                 ids.append(id_)
-    return [plain_answer(lm.tokenizer.decode(ids)) for ids in said]
+    return [lm.words(ids) for ids in said]
 
 
 def clips_that_fit(lm: DivotLM, request: str, max_new_tokens: int) -> int | None:
     """How many clips the context of the backbone holds beside a request and its answer; None: it has no limit."""
-    context = getattr(lm.backbone.config.get_text_config(), "max_position_embeddings", None)
-    if context is None:
+    if lm.context is None:
         return None
     clip_length = lm.config.num_tokens + 2
     words = len(lm.builder().build(lm.segments([Turn(request, clips=1)]))) - clip_length
-    return max(0, (context - words - max_new_tokens) // clip_length)
+    return max(0, (lm.context - words - max_new_tokens) // clip_length)
 
 
 class Chat:
@@ -115,26 +115,37 @@ class Chat:
         """The answer to a request.
 
         Raises:
-            RecipeError: if the first request leaves too little of the language model's context for the clips.
+            RecipeError: if the request and an answer are more than the language model's context has left.
         """
-        is_first = self._dialogue is None
-        fitting = clips_that_fit(self.lm, request, self.sampling.max_new_tokens)
-        if is_first and fitting is not None:
-            self._refuse_more_than(fitting, len(self.clips))
-        self.turns.append(Turn(request, clips=len(self.clips) if is_first else 0))
-        segments = self.lm.segments(self.turns)
+        turn = Turn(request, clips=len(self.clips) if self._dialogue is None else 0)
+        segments = self.lm.segments([*self.turns, turn])
         if self._dialogue is None:
+            fitting = clips_that_fit(self.lm, request, self.sampling.max_new_tokens)
+            if fitting is not None:
+                self._refuse_more_than(fitting, len(self.clips))
             sequence = self._builder.build(segments)
             self._dialogue = Dialogue(self.lm, [sequence], self.clips, self._generator)
         else:
             # The answer before is in the cache but for its last piece; its end and the new request follow.
             new = segments[self._num_segments + 1 :]
             waiting = [id_ for id_ in self.said[-1][-1:] if id_ != self.lm.vocab.eos]
-            self._dialogue.read([self._builder.continuation(waiting, new)])
+            following = self._builder.continuation(waiting, new)
+            self._refuse_longer_than_context(self._dialogue.length + len(following))
+            self._dialogue.read([following])
         self._num_segments = len(segments)
         text = self._listen(self._dialogue, on_text)
-        self.turns[-1] = Turn(request, text, self.turns[-1].clips)
+        self.turns.append(replace(turn, answer=text))
         return text
+
+    def _refuse_longer_than_context(self, length: int) -> None:
+        context, answer_length = self.lm.context, self.sampling.max_new_tokens
+        if context is not None and length + answer_length > context:
+            raise RecipeError(
+                "chat",
+                f"has come to {length} of the {context} positions that the language model holds, and an answer may "
+                f"take {answer_length}",
+                "Begin another one, or give a smaller --max-tokens",
+            )
 
     def _refuse_more_than(self, fitting: int, num_clips: int) -> None:
         if num_clips > fitting:
@@ -152,10 +163,10 @@ class Chat:
         for step in dialogue.write_text(self.sampling):
             assert step[0] is not None
             ids.append(step[0])
-            text = plain_answer(self.lm.tokenizer.decode(ids))
+            text = self.lm.words(ids)
             # A letter of several pieces shows only once it is whole.
             if on_text is not None and text.startswith(told) and not text.endswith("\ufffd"):
                 on_text(text[len(told) :])
                 told = text
         self.said.append(ids)
-        return plain_answer(self.lm.tokenizer.decode(ids))
+        return self.lm.words(ids)

@@ -181,12 +181,14 @@ class Divot:
         seam: Seam = "cut",
         on_progress: Progress | None = None,
     ) -> list[GeneratedClip]:
-        """Clips that show what the text says; arguments and errors as `divot.pipelines.generate.generate`."""
+        """Clips that show what the text says; as `divot.pipelines.generate.each_generated`, all at once."""
         from divot.lm.generate import TokenSampling
-        from divot.pipelines.generate import generate
+        from divot.pipelines.generate import each_generated
 
         how = TokenSampling() if sampling is None else sampling
-        return generate(self, text, count, seed, how, steps, guidance, is_image, clips, seam, on_progress)
+        return list(
+            each_generated(self, text, count, seed, how, steps, guidance, is_image, clips, seam, on_progress)
+        )
 
     @property
     def source(self) -> str:

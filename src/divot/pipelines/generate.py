@@ -6,8 +6,10 @@ Letters: B clips, K clips of a film, N tokens a clip, D width of a token, S side
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 import time
+from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,7 @@ from divot.lm.model import DivotLM
 from divot.pipelines.film import Joints, Seam, decode_film
 from divot.pipelines.load import resolve_sampler
 from divot.pipelines.reconstruct import shown_scale
-from divot.pipelines.sidecar import describe_detokenizer, write_sidecar
+from divot.pipelines.sidecar import describe_detokenizer, describe_language_model, write_sidecar
 from divot.text import Turn, continuation_request, video_request
 from divot.video import CLIP_RATE_FPS, contact_sheet, write_video
 from divot.video.writer import enlarged
@@ -33,12 +35,19 @@ from divot.video.writer import enlarged
 if TYPE_CHECKING:
     from divot.pipelines.divot import Divot, Progress
 
-__all__ = ["TASK", "GeneratedClip", "TokenSampling", "generate", "write_generated", "write_tokens"]
+__all__ = [
+    "TASK",
+    "GeneratedClip",
+    "TokenSampling",
+    "each_generated",
+    "write_generated",
+    "write_tokens",
+]
 
 TASK = "generate"
 DEFAULT_SAMPLING = TokenSampling()
 _SHEET_FRAMES = 8
-_MAX_NAME = 60
+_MAX_NAME, _MARK = 60, 6
 
 
 @dataclass(frozen=True)
@@ -118,7 +127,7 @@ def _written(
     return Dialogue(lm, prompts, read, chances).write_clip(sampling, turns[0].is_image).cpu()
 
 
-def generate(
+def each_generated(
     divot: Divot,
     text: str,
     count: int = 1,
@@ -130,8 +139,8 @@ def generate(
     clips: int = 1,
     seam: Seam = "cut",
     on_progress: Progress | None = None,
-) -> list[GeneratedClip]:
-    """Clips, films or pictures that show what the text says.
+) -> Iterator[GeneratedClip]:
+    """Clips, films or pictures that show what the text says, one after the other.
 
     Args:
         divot: the model.
@@ -146,6 +155,9 @@ def generate(
         seam: how the clips of a film are joined, see `divot.pipelines.film.Seam`.
         on_progress: called after each clip, film or picture.
 
+    Yields:
+        Each as soon as it is made.
+
     Raises:
         CheckpointError: if the model has no language model or no de-tokenizer.
         RecipeError: if a setting is out of range.
@@ -155,7 +167,6 @@ def generate(
     if is_image and clips > 1:
         raise RecipeError("clips", f"is {clips}, but a picture has no clips", "Leave out --clips or --image")
     lm = divot.language_model(TASK)
-    made = []
     for index in range(count):
         begin, own, joints = time.perf_counter(), seed + index, None
         if clips > 1:
@@ -166,14 +177,13 @@ def generate(
             frames = divot.decode(tokens, seed=own, steps=steps, guidance=guidance, task=TASK)
         # All frames of a still clip are the same picture; the middle one is the safest.
         frames = frames[len(frames) // 2][None] if is_image else frames
-        made.append(GeneratedClip(frames, tokens, text, own, time.perf_counter() - begin, joints))
+        yield GeneratedClip(frames, tokens, text, own, time.perf_counter() - begin, joints)
         if on_progress is not None:
             on_progress((index + 1) / count, index + 1)
-    return made
 
 
 def write_generated(
-    made: list[GeneratedClip],
+    made: Iterable[GeneratedClip],
     out: str | Path,
     divot: Divot,
     sampling: TokenSampling,
@@ -183,7 +193,7 @@ def write_generated(
     """Write each clip (film, picture) with its record, and one sheet of all.
 
     Args:
-        made: of one prompt.
+        made: of one prompt; each is written before the next is asked for.
         out: folder; gets `<words>_seed<N>.mp4` (.png for pictures) and `<words>_sheet.png`.
         divot: the model.
         sampling: how their tokens were drawn.
@@ -194,10 +204,9 @@ def write_generated(
         The records.
     """
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
     detokenizer = divot.folder.detokenizer_name(TASK)
     settings = resolve_sampler(divot.detokenizer(TASK).config, steps, guidance)
-    records = []
+    records, rows, labels = [], [], []
     for clip in made:
         is_image = len(clip.frames) == 1
         name = f"{_file_name(clip.prompt)}_seed{clip.seed}"
@@ -216,21 +225,24 @@ def write_generated(
                 prompt=clip.prompt,
                 seed=clip.seed,
                 tokens=list(clip.tokens.shape),
-                language_model={
-                    "name": divot.folder.language_model_name(TASK),
-                    "sampling": dataclasses.asdict(sampling),
-                },
+                language_model=describe_language_model(divot, TASK, sampling=dataclasses.asdict(sampling)),
                 detokenizer=describe_detokenizer(divot, detokenizer, TASK, settings),
                 **({} if clip.joints is None else {"film": clip.joints.record(len(clip.frames), clip.seed)}),
                 seconds=round(clip.seconds, 2),
             )
         )
-    rows = [clip.frames[:: max(1, len(clip.frames) // _SHEET_FRAMES)] for clip in made]
-    labels = [f"{made[0].prompt} (seed {clip.seed})" for clip in made]
-    scale = max(1, shown_scale(made[0].frames) // 2)
-    contact_sheet(rows, out / f"{_file_name(made[0].prompt)}_sheet.png", labels=labels, scale=scale)
+        # A copy, so that the frames themselves are not kept.
+        rows.append(clip.frames[:: max(1, len(clip.frames) // _SHEET_FRAMES)].copy())
+        labels.append(f"{clip.prompt} (seed {clip.seed})")
+    sheet = out / f"{_file_name(clip.prompt)}_sheet.png"
+    contact_sheet(rows, sheet, labels=labels, scale=max(1, shown_scale(rows[0]) // 2))
     return records
 
 
 def _file_name(words: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")[:_MAX_NAME] or "clip"
+    """The words as the name of a file; where letters are left out, with a mark of their own."""
+    name = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
+    if len(name) <= _MAX_NAME and all(letter.isascii() or not letter.isalnum() for letter in words):
+        return name or "clip"
+    mark = hashlib.sha256(words.encode()).hexdigest()[:_MARK]
+    return f"{name[:_MAX_NAME] or 'clip'}_{mark}"

@@ -43,6 +43,12 @@ def describe_detokenizer(divot: Divot, name: str, task: str, sampler: SamplerCon
     }
 
 
+def describe_language_model(divot: Divot, task: str, **settings: Any) -> dict[str, Any]:
+    """Which language model spoke, for which task, and how."""
+    name = divot.folder.language_model_name(task)
+    return {"name": name, "language_model_hash": divot.folder.language_model_hash(name), **settings}
+
+
 def write_sidecar(output: str | Path, command: str, divot: Divot, **facts: Any) -> dict[str, Any]:
     """Write the record of an output beside it.
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from divot.config.errors import RecipeError
 from divot.lm.generate import Dialogue, TextSampling, TokenSampling
 from divot.lm.model import DivotLM
-from divot.text import STORY_FROM_CLIP, ReadClips, Turn, plain_answer, story_segments
+from divot.text import STORY_FROM_CLIP, ReadClips, Turn, story_segments
 
 if TYPE_CHECKING:
     from divot.pipelines.clips import Source
@@ -55,7 +55,7 @@ def tell_story(
     words: TextSampling = STORY_WORDS,
     sampling: TokenSampling = STORY_TOKENS,
     earlier: Sequence[tuple[str, Tensor]] = (),
-    first_clip: Source | None = None,
+    first_clip: Source | Tensor | None = None,
     fit: Fit = "crop",
     steps: int | None = None,
     guidance: float | None = None,
@@ -71,7 +71,7 @@ def tell_story(
         words: how sentences are chosen.
         sampling: how tokens are drawn.
         earlier: sentences and tokens [N, D] of a story that goes on, in order.
-        first_clip: a video or frames whose first two seconds the story begins with.
+        first_clip: a video or frames whose first two seconds the story begins with, or the tokens [N, D] of a clip.
         fit: how its frames are made square.
         steps: de-noising steps; None keeps the model's.
         guidance: scale of classifier-free guidance; None keeps the model's.
@@ -82,14 +82,19 @@ def tell_story(
 
     Raises:
         CheckpointError: if the model has no language model or no de-tokenizer for stories.
-        RecipeError: if a setting is out of range.
+        RecipeError: if a setting is out of range, or the story may come to more than the language model's context.
         VideoReadError: if the first clip cannot be read.
     """
     if count < 1:
         raise RecipeError("clips", f"is {count}", "Give 1 or more")
     lm = divot.language_model(TASK)
-    shown = [] if first_clip is None else [next(divot.iterate_tokens(first_clip, fit))[1]]
+    shown = []
+    if isinstance(first_clip, Tensor):
+        shown = [first_clip]
+    elif first_clip is not None:
+        shown = [first_clip_tokens(divot, first_clip, fit)]
     dialogue = _begin(lm, instruction, shown, earlier, torch.Generator().manual_seed(seed))
+    _refuse_longer_than_context(lm, dialogue.length, count, words)
     for number in range(len(earlier), len(earlier) + count):
         sentence = _say_sentence(lm, dialogue, words)
         if on_sentence is not None:
@@ -98,6 +103,30 @@ def tell_story(
         dialogue.read([lm.builder().continuation([], [ReadClips()])], [tokens])
         frames = divot.decode(tokens, seed=seed + number, steps=steps, guidance=guidance, task=TASK)
         yield StoryClip(sentence, tokens, frames, seed + number)
+
+
+def first_clip_tokens(divot: Divot, source: Source, fit: Fit = "crop") -> Tensor:
+    """Tokens [N, D] of the first two seconds of a video or frames.
+
+    Raises:
+        VideoReadError: if it cannot be read.
+    """
+    return next(divot.iterate_tokens(source, fit))[1]
+
+
+def _refuse_longer_than_context(lm: DivotLM, length: int, count: int, words: TextSampling) -> None:
+    if lm.context is None:
+        return
+    # A sentence, its clip as it is written, and the clip as it is read back.
+    of_clip = words.max_new_tokens + 2 * len(lm.builder().continuation([], [ReadClips()]))
+    fitting = max(0, (lm.context - length) // of_clip)
+    if count > fitting:
+        raise RecipeError(
+            "clips",
+            f"is {count}: with sentences of up to {words.max_new_tokens} word pieces the language model's context "
+            f"of {lm.context} has room for {fitting}",
+            f"Give --clips {fitting} or fewer" if fitting else "Begin another story",
+        )
 
 
 def _begin(
@@ -122,4 +151,4 @@ def _say_sentence(lm: DivotLM, dialogue: Dialogue, words: TextSampling) -> str:
     if ids[-1] not in starts:
         # Its last piece is not in the cache yet.
         dialogue.read([lm.builder().continuation(said[-1:], [])])
-    return plain_answer(lm.tokenizer.decode(said))
+    return lm.words(said)

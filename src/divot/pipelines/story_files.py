@@ -1,7 +1,7 @@
 """A story as a folder, and back, so that it can go on.
 
 story.json            what was asked for, the sentences, how it was made
-tokens.safetensors    `tokens` [K, N, D] of its clips
+tokens.safetensors    `tokens` [K, N, D] of its clips; `first_clip` [N, D] of the one that it was given
 clip_01.mp4 (.webp)   each clip
 story.mp4             all of them, each over its sentence
 index.html            the same to read
@@ -13,23 +13,36 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from divot.config.errors import DataError, RecipeError
-from divot.config.files import write_json, written_whole
+from divot.config.files import refuse_overwriting, write_json, written_whole
 from divot.config.versions import versions
 from divot.data.tokens import read_token_file
 from divot.pipelines.load import resolve_sampler
 from divot.pipelines.page import write_story_page
 from divot.pipelines.reconstruct import shown_scale
-from divot.pipelines.sidecar import FORMAT, describe_detokenizer, describe_model
-from divot.pipelines.story import STORY_TOKENS, STORY_WORDS, TASK, OnText, StoryClip, tell_story
+from divot.pipelines.sidecar import (
+    FORMAT,
+    describe_detokenizer,
+    describe_language_model,
+    describe_model,
+)
+from divot.pipelines.story import (
+    STORY_TOKENS,
+    STORY_WORDS,
+    TASK,
+    OnText,
+    StoryClip,
+    first_clip_tokens,
+    tell_story,
+)
 from divot.video import CLIP_RATE_FPS, contact_sheet, write_video
 from divot.video.sheets import captioned
 from divot.video.writer import enlarged
@@ -39,7 +52,10 @@ if TYPE_CHECKING:
     from divot.pipelines.divot import Divot
     from divot.video import Fit
 
-STORY_FILE, TOKENS_FILE = "story.json", "tokens.safetensors"
+STORY_FILE, TOKENS_FILE, FILM_FILE = "story.json", "tokens.safetensors", "story.mp4"
+FIRST_CLIP = "first_clip"
+_ENDS = (".mp4", ".webp")
+_CLIP_FILE, _CLIP_FILES = "clip_{:02d}.mp4", "clip_[0-9][0-9].*"
 _SHEET_STEP = 3
 
 
@@ -50,12 +66,14 @@ class EarlierStory:
     Attributes:
         instruction: what was asked for.
         parts: sentences with the tokens [N, D] of their clips.
+        seeds: of the noise of its clips.
+        first_clip: tokens [N, D] of the clip that it began with, if it was given one.
     """
 
     instruction: str
-    parts: list[tuple[str, Tensor]]
-    seeds: list[int]
-    """Of the noise of its clips."""
+    parts: list[tuple[str, Tensor]] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
+    first_clip: Tensor | None = None
 
 
 def make_story(
@@ -86,7 +104,7 @@ def make_story(
         The record, which is in story.json too.
 
     Raises:
-        DataError: if there is no earlier story.
+        DataError: if there is no earlier story, or the first clip would be overwritten.
         RecipeError: if there is neither or both of instruction and earlier story.
     """
     if (instruction is None) == (go_on is None):
@@ -97,7 +115,13 @@ def make_story(
         raise RecipeError(
             "first clip", "cannot begin a story that goes on", "Leave out --first-clip or --continue"
         )
-    before = EarlierStory(instruction or "", [], []) if go_on is None else read_story(go_on, divot)
+    if go_on is not None:
+        before = read_story(go_on, divot)
+    elif first_clip is not None:
+        refuse_overwriting(first_clip, [*Path(out).glob(_CLIP_FILES), Path(out) / FILM_FILE])
+        before = EarlierStory(instruction or "", first_clip=first_clip_tokens(divot, str(first_clip), fit))
+    else:
+        before = EarlierStory(instruction or "")
     told = [
         StoryClip(
             sentence, tokens, divot.decode(tokens, seed=one, steps=steps, guidance=guidance, task=TASK), one
@@ -112,24 +136,24 @@ def make_story(
         words,
         sampling,
         before.parts,
-        None if first_clip is None else str(first_clip),
+        before.first_clip,
         fit,
         steps,
         guidance,
         on_sentence,
     )
-    return write_story(
-        told,
-        out,
-        divot,
-        before.instruction,
-        seed,
-        words,
-        sampling,
-        None if first_clip is None else str(first_clip),
-        steps,
-        guidance,
-    )
+    settings = resolve_sampler(divot.detokenizer(TASK).config, steps, guidance)
+    record = {
+        "seed": seed,
+        "goes_on": None if go_on is None else str(go_on),
+        "first_clip": None if first_clip is None else str(first_clip),
+        "fit": fit,
+        "language_model": describe_language_model(
+            divot, TASK, words=dataclasses.asdict(words), sampling=dataclasses.asdict(sampling)
+        ),
+        "detokenizer": describe_detokenizer(divot, divot.folder.detokenizer_name(TASK), TASK, settings),
+    }
+    return write_story(told, out, divot, before.instruction, before.first_clip, record)
 
 
 def read_story(folder: str | Path, divot: Divot) -> EarlierStory:
@@ -152,7 +176,8 @@ def read_story(folder: str | Path, divot: Divot) -> EarlierStory:
     tokens = read_token_file(folder / TOKENS_FILE).tokens
     if len(tokens) != len(sentences):
         raise DataError(folder, f"has {len(sentences)} sentences and {len(tokens)} clips", remedy)
-    return EarlierStory(instruction, list(zip(sentences, tokens, strict=True)), seeds)
+    first_clip = load_file(folder / TOKENS_FILE).get(FIRST_CLIP)
+    return EarlierStory(instruction, list(zip(sentences, tokens, strict=True)), seeds, first_clip)
 
 
 def write_story(
@@ -160,26 +185,18 @@ def write_story(
     out: str | Path,
     divot: Divot,
     instruction: str,
-    seed: int,
-    words: TextSampling,
-    sampling: TokenSampling,
-    first_clip: str | None = None,
-    steps: int | None = None,
-    guidance: float | None = None,
+    first_clip: Tensor | None,
+    settings: dict[str, Any],
 ) -> dict[str, Any]:
-    """Write a story's folder.
+    """Write a story's folder; what goes on from it, last.
 
     Args:
         clips: the whole story, one clip or more.
         out: the folder.
         divot: the model.
         instruction: what was asked for.
-        seed: as it was given.
-        words: how sentences were chosen.
-        sampling: how tokens were drawn.
-        first_clip: the file that it began with.
-        steps: as it was given.
-        guidance: as it was given.
+        first_clip: tokens [N, D] of the clip that it was given.
+        settings: how it was told, for the record.
 
     Returns:
         The record, which is in story.json too.
@@ -190,41 +207,37 @@ def write_story(
     files, told = [], []
     for number, clip in enumerate(clips, start=1):
         shown = enlarged(clip.frames, scale)
-        path = out / f"clip_{number:02d}.mp4"
+        path = out / _CLIP_FILE.format(number)
         write_video(path, shown, CLIP_RATE_FPS)
         write_video(path.with_suffix(".webp"), shown, CLIP_RATE_FPS)
         files.append(path)
         told.append({"sentence": clip.sentence, "file": path.name, "seed": clip.seed})
     sentences = [clip.sentence for clip in clips]
     write_video(
-        out / "story.mp4", captioned([clip.frames for clip in clips], sentences, scale=scale), CLIP_RATE_FPS
+        out / FILM_FILE, captioned([clip.frames for clip in clips], sentences, scale=scale), CLIP_RATE_FPS
     )
     rows = [clip.frames[::_SHEET_STEP] for clip in clips]
     contact_sheet(rows, out / "sheet.png", labels=sentences, scale=max(1, scale // 2))
-    note = f"{len(clips)} clips, seed {seed}, model {divot.source}"
+    note = f"{len(clips)} clips, seed {settings['seed']}, model {divot.source}"
     moving = [(sentence, path.with_suffix(".webp")) for sentence, path in zip(sentences, files, strict=True)]
     write_story_page(out / "index.html", instruction, moving, note)
-    tokens = torch.stack([clip.tokens for clip in clips]).contiguous()
-    label = {"divot": json.dumps({"tokenizer_hash": divot.folder.tokenizer_hash})}
-    with written_whole(out / TOKENS_FILE) as beside:
-        save_file({"tokens": tokens}, beside, metadata=label)
-    detokenizer = divot.folder.detokenizer_name(TASK)
-    settings = resolve_sampler(divot.detokenizer(TASK).config, steps, guidance)
     record = {
         "format": FORMAT,
         "command": TASK,
         "instruction": instruction,
-        "seed": seed,
-        "first_clip": first_clip,
         "clips": told,
-        "language_model": {
-            "name": divot.folder.language_model_name(TASK),
-            "words": dataclasses.asdict(words),
-            "sampling": dataclasses.asdict(sampling),
-        },
+        **settings,
         "model": describe_model(divot),
-        "detokenizer": describe_detokenizer(divot, detokenizer, TASK, settings),
         "versions": versions(),
     }
+    tokens = {"tokens": torch.stack([clip.tokens for clip in clips]).contiguous()}
+    if first_clip is not None:
+        tokens[FIRST_CLIP] = first_clip.contiguous()
+    label = {"divot": json.dumps({"tokenizer_hash": divot.folder.tokenizer_hash})}
+    with written_whole(out / TOKENS_FILE) as beside:
+        save_file(tokens, beside, metadata=label)
     write_json(out / STORY_FILE, record)
+    # Of a longer story that stood here.
+    for surplus in set(out.glob(_CLIP_FILES)) - {path.with_suffix(end) for path in files for end in _ENDS}:
+        surplus.unlink()
     return record

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from divot.config.errors import CheckpointError
@@ -139,20 +139,32 @@ def _with_chat_template(turns: Many[Turn], tokenizer: PreTrainedTokenizerBase) -
         told = prompt
         if turn.answer is None:
             break
-        said = turn.answer if isinstance(turn.answer, str) else _MARK
+        # Templates strip what is said, and may set a space before it.
+        said = turn.answer.strip() if isinstance(turn.answer, str) else _MARK
         messages.append({"role": "assistant", "content": said})
-        segments += _answer(turn)
-        told = f"{prompt}{said}{tokenizer.eos_token}"
+        answered = str(tokenizer.apply_chat_template(messages, tokenize=False))
+        rest = _after(answered, prompt, tokenizer)
+        place = rest.find(said)
+        if place < 0 or rest[:place].strip():
+            raise _unfit(tokenizer)
+        answer = rest[:place] + said
+        segments += _answer(replace(turn, answer=answer) if isinstance(turn.answer, str) else turn)
+        told = f"{prompt}{answer}{tokenizer.eos_token}"
     return segments
 
 
 def _after(prompt: str, told: str, tokenizer: PreTrainedTokenizerBase) -> str:
     """What a template adds to the conversation told so far, without the begin token, which the builder adds."""
     if not prompt.startswith(told):
-        cause = "has a chat template that does not go on after an answer and its end token"
-        raise CheckpointError(tokenizer.name_or_path or "tokenizer", cause, "Use the [INST] template")
+        raise _unfit(tokenizer)
     rest = prompt[len(told) :]
     return rest if told else rest.removeprefix(tokenizer.bos_token or "")
+
+
+def _unfit(tokenizer: PreTrainedTokenizerBase) -> CheckpointError:
+    cause = "has a chat template that does not go on after an answer and its end token"
+    remedy = "Set language.uses_chat_template=false for [INST] ... [/INST]"
+    return CheckpointError(tokenizer.name_or_path or "tokenizer", cause, remedy)
 
 
 def _marked(text: str, turn: Turn) -> list[Segment]:

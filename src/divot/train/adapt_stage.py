@@ -30,6 +30,8 @@ from divot.config.errors import CheckpointError
 from divot.config.files import written_whole
 from divot.config.training import TrainConfig
 from divot.data.clips import to_batch
+from divot.data.shards import annotations_hash
+from divot.data.tars import is_tars
 from divot.data.tasks import LanguageDataset, task_turns
 from divot.detokenizer import VideoDetokenizer
 from divot.lm.batch import collate
@@ -168,7 +170,9 @@ class AdaptationStage:
 
     def __init__(self, config: TrainConfig) -> None:
         assert config.init_model is not None
-        language = replace(config.language, tasks={"generation": 1.0})
+        # A set of annotations may be meant for other tasks too; here it gives captions.
+        mixture = tuple(replace(part, tasks=None) for part in config.language.mixture)
+        language = replace(config.language, tasks={"generation": 1.0}, mixture=mixture)
         self.config = replace(config, language=language)
         self.folder = ModelFolder.open(config.init_model)
         lm_name = self.folder.language_model_name(TASK)
@@ -192,10 +196,12 @@ class AdaptationStage:
     @torch.no_grad()
     def _cached(self, file: Path, lm_name: str) -> Tensor:
         """The tokens of the cache; they are drawn now if the file is not there."""
-        settings = self.config.adaptation
+        settings, data = self.config.adaptation, self.config.data
         label = {
+            "tokenizer": self.folder.tokenizer_hash,
             "language_model": self.folder.language_model_hash(lm_name),
-            "samples": f"{settings.cache_size} of seed {self.config.seed}, world {self.config.data.world_seed}",
+            "samples": f"{settings.cache_size} of seed {self.config.seed}",
+            "data": f"{data.world_share} of world {data.world_seed}, {data.videos}, {self._annotations()}",
             "sampling": f"{settings.temperature} {settings.component_temperature}",
         }
         if file.exists():
@@ -217,6 +223,14 @@ class AdaptationStage:
         with written_whole(file) as beside:
             save_file({"tokens": tokens}, beside, metadata=label)
         return tokens
+
+    def _annotations(self) -> list[str]:
+        """What the annotations are known by."""
+        known = []
+        for source in self.config.sources if self.config.data.world_share < 1 else ():
+            content = "" if is_tars(source.annotations) else annotations_hash(source.annotations)
+            known.append(f"{source.share} of {source.annotations} {content} in {source.videos}")
+        return known
 
     def begin_step(self, batches: Many[Any]) -> None:
         """Nothing: the loss is a mean over samples, and all parts of a step have as many."""

@@ -112,15 +112,17 @@ class DiffusionStage:
     """Trains tokenizer and de-tokenizer end to end, or the de-tokenizer under a frozen tokenizer."""
 
     def __init__(self, config: TrainConfig) -> None:
-        self.config, self.preset = config, config.preset
+        self.config = config
         models = preset(config.preset)
         if config.init_model is not None:
             from divot.weights.store import ModelFolder
 
             folder = ModelFolder.open(config.init_model)
             tokenizer, detokenizer = folder.tokenizer(), folder.detokenizer("reconstruct")
+            self.preset = folder.preset
         else:
             tokenizer, detokenizer = VideoTokenizer(models.tokenizer), VideoDetokenizer(models.detokenizer)
+            self.preset = config.preset
         if config.init_vit is not None:
             _load(tokenizer.vit, Path(config.init_vit) / "vit")
         if config.init_unet is not None:

@@ -72,10 +72,10 @@ class Place:
     gpu_gb: int
     num_gpus: int
     copies_gb: float
-    """On each GPU, where each has the whole state (DDP): what `divot train` does."""
+    """On each GPU, where each has the whole state (DDP): what `divot train` does by itself."""
     copies_fit: bool
     sharded_gb: float
-    """On each GPU, where they share all of the state out (FSDP)."""
+    """On each GPU, where they share all of the state out (FSDP): what it does with `sharded`."""
     sharded_fits: bool
 
 

@@ -6,6 +6,7 @@ D width of a token, S pixels.
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Many
@@ -32,7 +33,7 @@ from divot.lm.backbone import load_backbone
 from divot.lm.batch import LanguageBatch, collate
 from divot.lm.generate import Dialogue, TextSampling
 from divot.lm.model import DivotLM
-from divot.text import plain_answer
+from divot.text import Turn, conversation
 from divot.text.pieces import learn_pieces
 from divot.text.sequence import IGNORED, Sequence, packed
 from divot.tokenizer import VideoTokenizer
@@ -48,6 +49,7 @@ NUM_CORPUS_CLIPS, NUM_STATISTICS_CLIPS = 1500, 256
 NUM_SHOWN = 4
 # Questions, captions and stories differ in length by these many kinds.
 MAX_GROUPS = 3
+log = logging.getLogger(__name__)
 # The corpus is about words alone: the smallest frames will do.
 CORPUS_SIZE_PX = 16
 
@@ -83,6 +85,8 @@ class TrainingBatch:
     """[C, F, 3, S, S] in [-1, 1]: the first C clips, which have to be encoded."""
     given: Tensor
     """[G, N, D]: the tokens of the clips after them."""
+    left_out: tuple[str, ...]
+    """Of each sequence that was longer than `language.max_length`, its task and what it lacks."""
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -93,7 +97,7 @@ class TrainingBatch:
     def to(self, device: torch.device | str) -> Self:
         """The same on another device."""
         groups = tuple(group.to(device) for group in self.groups)
-        return type(self)(groups, self.seen.to(device), self.given.to(device))
+        return replace(self, groups=groups, seen=self.seen.to(device), given=self.given.to(device))
 
 
 def to_training_batch(
@@ -128,7 +132,9 @@ def to_training_batch(
         borders = _borders([len(sample.sequence) for sample in ordered])
         parts = [placed[begin:end] for begin, end in pairwise([0, *borders, len(placed)])]
         groups = [[[one] for one in part] for part in parts if part]
-    return TrainingBatch(tuple(_group(rows, pad_id, token_shape) for rows in groups), seen, given)
+    left_out = (f"{one.task}: {what}" for one in ordered for what in one.sequence.left_out[:1])
+    laid = tuple(_group(rows, pad_id, token_shape) for rows in groups)
+    return TrainingBatch(laid, seen, given, tuple(left_out))
 
 
 @dataclass(frozen=True)
@@ -221,6 +227,8 @@ class LanguageModule(nn.Module):
             measures["text_loss"] = float(text.detach())
         if num_clips:
             measures["video_loss"] = float(video.detach())
+        if batch.left_out:
+            measures["shortened"] = float(len(batch.left_out))
         usual = self.usual_counts or (num_words, num_clips)
         counts = zip((num_words, num_clips), usual, strict=True)
         weights = [count / mean if mean else 0.0 for count, mean in counts]
@@ -256,6 +264,7 @@ class LanguageStage:
     def __init__(self, config: TrainConfig) -> None:
         assert config.init_model is not None
         self.config = config
+        self._has_warned = False
         self.folder = ModelFolder.open(config.init_model)
         tokenizer = self.folder.tokenizer()
         stores = {source.tokens for source in config.sources if source.tokens is not None}
@@ -328,7 +337,11 @@ class LanguageStage:
         language = self.config.language
         if language.backbone is not None:
             words = AutoTokenizer.from_pretrained(language.backbone)
-            has_template = bool(words.chat_template)
+            wanted = language.uses_chat_template
+            has_template = bool(words.chat_template) if wanted is None else wanted
+            if has_template:
+                # Before the run, and not in its middle.
+                conversation([Turn("a", "b"), Turn("c", "d")], words)
             backbone = load_backbone(language.backbone)
             return DivotLM(replace(settings, uses_chat_template=has_template), backbone, words)
         seed, size_px = self.config.data.world_seed, CORPUS_SIZE_PX
@@ -346,7 +359,16 @@ class LanguageStage:
         )
 
     def begin_step(self, batches: Many[Any]) -> None:
-        """Count words and written clips over all batches of all processes."""
+        """Count words and written clips over all batches of all processes, and tell of sequences cut short."""
+        left_out = [what for batch in batches for what in batch.left_out]
+        if left_out and not self._has_warned:
+            log.warning(
+                "samples are longer than language.max_length (%d) and lose what does not fit; the first, of %s. "
+                "metrics.jsonl counts them as `shortened`",
+                self.config.language.max_length,
+                left_out[0],
+            )
+            self._has_warned = True
         counts = torch.tensor([batch.counts for batch in batches], dtype=torch.float64).mean(dim=0)
         if distributed.is_available() and distributed.is_initialized():
             # In float32, which all devices know.
@@ -402,5 +424,5 @@ def _said(lm: DivotLM, batch: LanguageBatch, row: int, clips: Tensor) -> list[st
     dialogue = Dialogue(lm, [prompt], shown)
     sampling = TextSampling(max_new_tokens=40)
     told = [step[0] for step in dialogue.write_text(sampling, may_write_clip=True) if step[0] is not None]
-    asked, answer, said = (plain_answer(lm.tokenizer.decode(part)) for part in (ids, wanted, told))
+    asked, answer, said = (lm.words(part) for part in (ids, wanted, told))
     return [f"asked:  {asked}", f"wanted: {answer or '(a clip)'}", f"said:   {said}", ""]

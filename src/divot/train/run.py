@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
 from torch.distributed.tensor import DTensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from divot.config.errors import CheckpointError, RecipeError
+from divot.config.errors import CheckpointError, DivotError, RecipeError
 from divot.config.files import written_whole
 from divot.config.merge import from_mapping
 from divot.config.training import TrainConfig
@@ -207,8 +208,8 @@ def train(
 
 
 def _clipped(module: nn.Module, most: float, accelerator: Accelerator) -> float:
-    """The norm of all gradients, which are scaled down where it is above `most`."""
-    norm = accelerator.clip_grad_norm_(module.parameters(), most)
+    """The norm of all gradients, which are scaled down where it is above `most`; 0 leaves them."""
+    norm = accelerator.clip_grad_norm_(module.parameters(), most or math.inf)
     return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
 
@@ -261,14 +262,38 @@ def _steps(
     # A loader over the numbers that are left: the data position is where the sampler begins.
     batches = _Batches(config, state.step, accelerator)
     loader: DataLoader[Any] = DataLoader(
-        dataset, batch_sampler=batches, num_workers=config.data.num_workers, collate_fn=collate
+        _WithErrors(dataset),
+        batch_sampler=batches,
+        num_workers=config.data.num_workers,
+        collate_fn=partial(_collated, collate),
     )
     parts: list[_Part] = []
     for batch, numbers in zip(loader, batches, strict=True):
+        if isinstance(batch, DivotError):
+            raise batch
         parts.append(_Part(batch, [_chance(config.seed, number) for number in numbers]))
         if len(parts) == config.grad_accumulation:
             yield parts
             parts = []
+
+
+class _WithErrors(Dataset[Any]):
+    """A dataset whose errors are given as samples: what a worker raises, torch would rebuild from its message alone."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, number: int) -> Any:
+        try:
+            return self.dataset[number]
+        except DivotError as error:
+            return error
+
+
+def _collated(collate: Callable[[list[Any]], Any], samples: list[Any]) -> Any:
+    """The batch, or the first error among the samples."""
+    errors = (sample for sample in samples if isinstance(sample, DivotError))
+    return next(errors, None) or collate(samples)
 
 
 def _chance(seed: int, number: int) -> torch.Generator:

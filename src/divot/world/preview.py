@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 import textwrap
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from divot.world.vocabulary import RATE_FPS, REFERENCE_SIZE_PX
 
 # Every other frame and the last one: enough to follow a motion on paper.
 _SHEET_FRAMES = (0, 2, 4, 6, 8, 10, 12, 15)
+_SHEET = "sheet.png"
 _GAP_PX = 3
 _LINE_PX = 13
 _CHARACTER_PX = 6
@@ -45,6 +48,15 @@ def write_preview(
     clips = [clip(seed, index, split, size) for index in range(count)]
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    # Each file is put in its place when it is whole.
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".preview") as scratch:
+        _write_preview(Path(scratch), clips, seed, split)
+        for path in Path(scratch).iterdir():
+            os.replace(path, folder / path.name)
+    return folder / _SHEET
+
+
+def _write_preview(folder: Path, clips: list[WorldClip], seed: int, split: str) -> None:
     lines = []
     for index, shown in enumerate(clips):
         write_gif(folder / f"clip_{index:03d}.gif", shown.frames)
@@ -52,9 +64,7 @@ def write_preview(
         record = {"index": index, "full": shown.caption, "short": short, "scene": shown.scene.to_dict()}
         lines.append(json.dumps(record))
     (folder / "captions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    path = folder / "sheet.png"
-    contact_sheet(clips).save(path)
-    return path
+    contact_sheet(clips).save(folder / _SHEET)
 
 
 def contact_sheet(clips: list[WorldClip]) -> Image.Image:
