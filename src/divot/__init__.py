@@ -9,12 +9,14 @@ The folders, in the order in which the data goes:
     layers/       blocks that several models are built of
     tokenizer/    clips -> tokens
     detokenizer/  tokens -> diffusion -> frames
+    text/         words and places of clips -> sequences
     lm/           text + tokens -> text | tokens
     weights/      names of parameters on disk; the bundled weights
     data/         samples on disk -> batches; the token store
     train/        batches -> weights
     pipelines/    whole journeys: the Python API
     evaluation/   measures
+    studies/      experiments that leave pictures and tables
     cli/          commands
 
 `from divot import Divot` is all that most programs need:

@@ -4,11 +4,14 @@
     options.py      every option that several commands share, once
     screen.py       what is printed where: results, JSON, progress
     journeys.py     demo, encode, decode, reconstruct
+    language.py     ask, caption, chat, generate, merge
+    story.py        story
+    studies.py      gallery
     models.py       info, inspect, convert
-    data.py         data story, check
+    data.py         data story, check, shards, datasets
     world.py        world preview
-    evaluate.py     evaluate reconstruction
-    train.py        train tokenizer, detokenizer, vae
+    evaluate.py     evaluate reconstruction, world
+    train.py        train vae, tokenizer, detokenizer, lm, adapt
 
 No module here imports torch at the top: `divot --help` has to answer at once.
 """

@@ -17,10 +17,13 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure a m
 _DEFAULT_WORLD_CLIPS = 32
 
 
-@app.callback()
-def _root() -> None:
-    # With a callback a single command keeps its name.
-    pass
+def _prints_json(json_file: Path | None) -> bool:
+    """Whether the measures are printed; before the work, as the place of a file is checked."""
+    if json_file is None or json_file == Path("-"):
+        return json_file is not None
+    if json_file.suffix.lower() != ".json":
+        raise RecipeError("--json", f"{json_file} does not end in .json", "Give a name that does")
+    return False
 
 
 @app.command()
@@ -55,9 +58,7 @@ def reconstruction(
     """Encode and decode many clips and measure how near they come to the original."""
     if world and videos is not None:
         raise RecipeError("--world and --videos", "contradict each other", "Give one of them")
-    as_json = json_file == Path("-")
-    if json_file is not None and not as_json and json_file.suffix.lower() != ".json":
-        raise RecipeError("--json", f"{json_file} does not end in .json", "Give a name that does")
+    as_json = _prints_json(json_file)
     screen = Screen(as_json, quiet)
     with screen.progress("evaluate") as on_progress:
         from divot import evaluation
@@ -139,9 +140,7 @@ def world(
     quiet: options.Quiet = False,
 ) -> None:
     """Ask about clips of Sprite World, caption them, make clips from captions and stories, and score it all."""
-    as_json = json_file == Path("-")
-    if json_file is not None and not as_json and json_file.suffix.lower() != ".json":
-        raise RecipeError("--json", f"{json_file} does not end in .json", "Give a name that does")
+    as_json = _prints_json(json_file)
     screen = Screen(as_json, quiet)
     with screen.progress("evaluate") as on_progress:
         from divot.evaluation.world_report import score_rows, write_world_report

@@ -22,7 +22,6 @@ EXTRAS = {
     "scenedetect": "data",
     "cv2": "data",
     "webdataset": "data",
-    "gradio": "app",
     "ray": "ray",
 }
 """Package that not every installation has -> the extra that brings it."""

@@ -1,4 +1,4 @@
-"""Measures: how near the frames that come back are to those that went in.
+"""Measures: how near the frames that come back are to those that went in, and what a model understands and makes.
 
 Files, in the order of the flow:
 
@@ -12,6 +12,9 @@ Files, in the order of the flow:
     results.py         what was measured, and the clips to look at
     run_info.py        where, when and with what it was measured
     report.py          measures to JSON, a page and a sheet of clips
+    world_scores.py    questions, captions and generation of Sprite World, by the verifier
+    story_scores.py    the same of stories
+    world_report.py    these scores to JSON, a page and a sheet of clips
 """
 
 from divot.evaluation.clip_sets import NamedClip, VideoClips, video_clips, world_clips

@@ -92,7 +92,7 @@ class ModelFolder:
             CheckpointError: if there is no such model, it is not whole, or the preset has no bundled weights.
         """
         folder = Path(source)
-        if str(source) in PRESET_NAMES and not folder.is_dir():
+        if str(source) in PRESET_NAMES and not (folder / MODEL_FILE).is_file():
             bundled = BUNDLED / str(source)
             if not (bundled / MODEL_FILE).is_file():
                 raise CheckpointError(
