@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--films", type=int, default=20, help="two or more")
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--smoke", action="store_true", help="two films")
+    parser.add_argument("--smoke", action="store_true", help="two films, two steps")
     given = parser.parse_args()
     divot = Divot.from_pretrained(given.model)
     decoders = {"rebuilt": divot.detokenizer(), "made": divot.detokenizer(TASK)}
@@ -55,7 +55,8 @@ def main() -> None:
         if jump is not None:
             jumps.setdefault(kind, []).append(jump)
 
-    for number in range(2 if given.smoke else given.films):
+    num_films, steps = (2, 2) if given.smoke else (given.films, HELD_STEPS)
+    for number in range(num_films):
         clips = true_clips(given.seed, number, size_px)
         seams = [CLIP_FRAMES * index for index in range(1, len(clips))]
         note("true", seam_jump(np.concatenate(clips), seams))
@@ -66,14 +67,14 @@ def main() -> None:
         }
         for kind, rows in tokens.items():
             for seam in get_args(Seam):
-                _, joints = decode_film(decoders[kind], rows, number, HELD_STEPS, seam=seam)
+                _, joints = decode_film(decoders[kind], rows, number, steps, seam=seam)
                 note(f"{kind}, {seam}", joints.jump)
     means = {kind: bootstrap_interval(values) for kind, values in jumps.items()}
     for kind, value in means.items():
         print(f"{kind:<14} {value.mean:.2f} [{value.low:.2f}, {value.high:.2f}]   {len(jumps[kind])} films")
     record = {
         "seam_jump": {kind: value.to_json() for kind, value in means.items()},
-        "setting": {"clips": NUM_CLIPS, "steps": HELD_STEPS, "seed": given.seed},
+        "setting": {"clips": NUM_CLIPS, "steps": steps, "seed": given.seed},
         "model": given.model,
     }
     write_result(given.out, "seam_jumps", record, divot.device)

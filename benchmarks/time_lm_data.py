@@ -51,7 +51,7 @@ class Turn:
     """One way to the tokens: a stage with its samples and optimizers."""
 
     def __init__(
-        self, model: str, annotations: Path, tokens: Path | None, packed: int, folder: Path, length: int
+        self, model: str, annotations: Path, tokens: Path | None, packed: int, folder: Path, batch_size: int
     ) -> None:
         language = {
             "annotations": str(annotations),
@@ -68,14 +68,15 @@ class Turn:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.module = stage.module.to(self.device).train()
         self.optimizers = build_optimizers(self.module, config.optimizer)
-        self.samples, self.collate = stage.data(length, folder / "rejects.jsonl")
-        self.next = 0
+        # More than any number of steps takes.
+        self.samples, self.collate = stage.data(1 << 20, folder / "rejects.jsonl")
+        self.next, self.batch_size = 0, batch_size
         self.seconds: dict[str, list[float]] = {"batch_with_tokens": [], "training_step": []}
         self.num_positions = self.num_padding = 0
 
     def batch(self) -> Any:
-        numbers = range(self.next, self.next + BATCH_SIZE)
-        self.next += BATCH_SIZE
+        numbers = range(self.next, self.next + self.batch_size)
+        self.next += self.batch_size
         batch = self.collate([self.samples[number] for number in numbers])
         for group in batch.groups:
             self.num_positions += group.language.is_present.numel()
@@ -106,16 +107,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--smoke", action="store_true", help="four videos, one step")
+    parser.add_argument("--smoke", action="store_true", help="four videos, one step of four")
     given = parser.parse_args()
-    steps, num_videos = (1, 4) if given.smoke else (given.steps, 12)
+    steps, num_videos, batch_size = (1, 4, 4) if given.smoke else (given.steps, 12, BATCH_SIZE)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         annotations = write_samples(folder, num_videos)
         divot = Divot.from_pretrained(given.model)
         encoded = encode_videos(divot, list_videos([folder]), folder / "store")
         ways = {
-            way: Turn(given.model, annotations, tokens, packed, folder, 2 * (steps + 1) * BATCH_SIZE)
+            way: Turn(given.model, annotations, tokens, packed, folder, batch_size)
             for way, tokens, packed in (
                 ("on_the_fly", None, 0),
                 ("from_store", folder / "store", 0),
@@ -127,7 +128,7 @@ def main() -> None:
                 turn.time()
     # The first of each is not counted: it loads what later ones find loaded.
     rates = {
-        way: {what: BATCH_SIZE / statistics.median(taken[1:]) for what, taken in turn.seconds.items()}
+        way: {what: batch_size / statistics.median(taken[1:]) for what, taken in turn.seconds.items()}
         for way, turn in ways.items()
     }
     padding = {way: turn.num_padding / turn.num_positions for way, turn in ways.items()}
@@ -142,7 +143,7 @@ def main() -> None:
         "setting": {
             "videos": num_videos,
             "size_px": SIZE_PX,
-            "batch_size": BATCH_SIZE,
+            "batch_size": batch_size,
             "steps": steps,
             "packed_length": PACKED_LENGTH,
         },
