@@ -73,6 +73,8 @@ def small(frame: np.ndarray) -> np.ndarray:
 
 def main(out: Path, given: Path | None = None) -> None:
     """Cut the film; OUT is there when all of it is."""
+    if out.is_dir() and any(out.iterdir()):
+        sys.exit(f"{out}: is not empty. Remove it, or give another folder")
     shots = usable_shots()
     with tempfile.TemporaryDirectory() as scratch, written_whole(out) as beside:
         film = given or fetch_film(Path(scratch))

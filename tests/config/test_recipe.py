@@ -74,6 +74,8 @@ def test_a_task_that_is_named_by_itself_leaves_the_others():
     assert tasks == read_recipe("tiny_lm", {"init_model": "x"}).language.tasks | {"question": 10.0}
     whole = parse_changes(["init_model=x", "language.tasks={question: 2}"])
     assert read_recipe("tiny_lm", whole).language.tasks == {"question": 2.0}
+    both = parse_changes(["init_model=x", "language.tasks={question: 2}", "language.tasks.caption=1"])
+    assert read_recipe("tiny_lm", both).language.tasks == {"question": 2.0, "caption": 1.0}
 
 
 @pytest.mark.parametrize(

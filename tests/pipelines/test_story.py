@@ -116,12 +116,12 @@ def test_a_story_that_goes_on_remembers_the_clip_it_was_given(model, tmp_path):
 
 def test_a_shorter_story_in_the_same_folder_leaves_nothing_of_the_longer_one(model, tmp_path):
     make_story(model, tmp_path, TELL, 2, words=WORDS)
-    (tmp_path / "clip_notes.txt").write_text("mine")
+    (tmp_path / "clip_07.txt").write_text("mine")
     make_story(model, tmp_path, TELL, 1, words=WORDS)
     assert sorted(path.name for path in tmp_path.glob("clip_*")) == [
         "clip_01.mp4",
         "clip_01.webp",
-        "clip_notes.txt",
+        "clip_07.txt",
     ]
     assert len(read_story(tmp_path, model).parts) == 1
 

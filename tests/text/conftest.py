@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -60,11 +62,19 @@ def _mistral_model() -> bytes:
     cache = Path(tempfile.gettempdir()) / "divot-tests"
     wheels = list(cache.glob("mistral_common-1.13.1-*.whl"))
     if not wheels:
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", str(cache), MISTRAL_COMMON]
+        # Beside, then renamed: another process may look for it meanwhile.
+        own = Path(tempfile.mkdtemp())
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", str(own), MISTRAL_COMMON]
         found = subprocess.run(command, capture_output=True, text=True)
         if found.returncode and any(sign in found.stderr.lower() for sign in UNREACHABLE):
             pytest.skip("pip reaches no index: the real tokenizer cannot be fetched")
         assert found.returncode == 0, found.stderr
+        cache.mkdir(exist_ok=True)
+        for wheel in own.iterdir():
+            beside = cache / f"{os.getpid()}.part"
+            shutil.copy(wheel, beside)
+            os.replace(beside, cache / wheel.name)
+        shutil.rmtree(own)
         wheels = list(cache.glob("mistral_common-1.13.1-*.whl"))
     with zipfile.ZipFile(wheels[0]) as wheel:
         model = wheel.read(MISTRAL_MODEL)

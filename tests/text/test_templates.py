@@ -116,3 +116,14 @@ def test_a_template_that_sets_a_space_before_answers_and_strips_them_is_followed
         "[INST] What? [/INST] Red<|im_end|>[INST] Where? [/INST] There.<|im_end|>[INST] Why? [/INST]"
     )
     assert [one.text for one in segments if isinstance(one, Words) and one.is_learned] == [" Red", " There."]
+
+
+def test_a_template_that_sets_thoughts_before_the_last_answer_is_followed(chat_tokenizer):
+    chat_tokenizer.chat_template = (
+        "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+        "{% if loop.last and message['role'] == 'assistant' %}<think>\n\n</think>\n\n{% endif %}"
+        "{{ message['content'] }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    segments = conversation(TURNS, chat_tokenizer)
+    assert [one.text for one in segments if isinstance(one, Words) and one.is_learned] == ["A cat runs."]

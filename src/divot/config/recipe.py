@@ -66,7 +66,7 @@ def parse_changes(assignments: Sequence[str]) -> dict[str, Any]:
         *parents, last = name.split(".")
         for parent in parents:
             place = place.setdefault(parent, Parts())
-            if not isinstance(place, Parts):
+            if not isinstance(place, dict):
                 raise RecipeError(
                     assignment, f"'{parent}' was given a value of its own", "Give its parts one by one"
                 )

@@ -152,7 +152,7 @@ def _tar_samples(source: str | Path) -> list[_Sample]:
     tars = TarSource(source)
     for number in range(len(tars)):
         try:
-            one = tars.annotation(number)
+            one = tars.words(number)
             found.append(_Sample(one.name, None, one))
         except DataError as error:
             found.append(_Sample(error.source, None, error))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from divot.config.errors import DataError, DivotError, VideoReadError
+from divot.config.errors import DataError, VideoReadError
 from divot.config.training import DataConfig
 from divot.video.folders import list_videos
 from divot.world import clip as world_clip
@@ -38,7 +38,7 @@ class Rejects:
         self.causes: dict[str, str] = {}
         self.num_read = self.num_failed = 0
 
-    def add(self, path: str | Path, error: DivotError) -> None:
+    def add(self, path: str | Path, error: VideoReadError) -> None:
         """Take note of a file that was drawn; `path` may be an address.
 
         Raises:
@@ -55,7 +55,7 @@ class Rejects:
                 "Repair or remove them (`divot data check` names all), or raise data.max_reject_share",
             )
 
-    def _tell(self, path: str, error: DivotError) -> None:
+    def _tell(self, path: str, error: VideoReadError) -> None:
         self.causes[path] = error.cause
         log.warning("left out: %s", error)
         if self.file is not None:

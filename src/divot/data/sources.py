@@ -28,7 +28,11 @@ class RecordSource(Protocol):
     def __len__(self) -> int: ...
 
     def annotation(self, number: int) -> Annotation:
-        """What is said about sample `number`."""
+        """What is said about sample `number`.
+
+        Raises:
+            VideoReadError: if that cannot be had.
+        """
         ...
 
     def record(self, number: int, size_px: int, max_clips: int) -> Record:

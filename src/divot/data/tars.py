@@ -72,12 +72,22 @@ class TarSource:
         self._ends = list(accumulate(map(len, self._samples)))
         if not self._ends or not self._ends[-1]:
             raise DataError(str(told), "holds no sample", "Give tar files in the form of webdataset")
+        self._last: tuple[int, Annotation] | None = None
 
     def __len__(self) -> int:
         return self._ends[-1]
 
     def annotation(self, number: int) -> Annotation:
-        """See `RecordSource`.
+        """See `RecordSource`; the last one is kept, as its words may come from afar."""
+        if self._last is None or self._last[0] != number:
+            try:
+                self._last = number, self.words(number)
+            except DataError as error:
+                raise VideoReadError(error.source, error.cause, error.remedy) from error
+        return self._last[1]
+
+    def words(self, number: int) -> Annotation:
+        """The same, with what is wrong with it.
 
         Raises:
             DataError: if the sample has no video or picture, or no words, or cannot be read.
@@ -95,8 +105,9 @@ class TarSource:
 
     def record(self, number: int, size_px: int, max_clips: int) -> Record:
         """See `RecordSource`."""
+        annotation = self.annotation(number)
         try:
-            return read_record(self.annotation(number), size_px, max_clips)
+            return read_record(annotation, size_px, max_clips)
         except DataError as error:
             raise VideoReadError(error.source, error.cause, error.remedy) from error
 

@@ -176,10 +176,11 @@ class LanguageDataset:
             tasks = tasks_of(source.records.annotation(chosen))
             fitting = task if task in tasks else shares.draw_among(tasks, rng)
             if fitting is None:
+                self.rejects.num_read += 1
                 return None
             most = 1 if fitting.endswith("generation") else self.config.language.max_clips
             record = source.records.record(chosen, self.size_px, most)
-        except (VideoReadError, DataError) as error:
+        except VideoReadError as error:
             self.rejects.add(error.source, error)
             return None
         self.rejects.num_read += 1

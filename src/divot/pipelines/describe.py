@@ -124,6 +124,7 @@ class Chat:
             if fitting is not None:
                 self._refuse_more_than(fitting, len(self.clips))
             sequence = self._builder.build(segments)
+            self._refuse_longer_than_context(len(sequence))
             self._dialogue = Dialogue(self.lm, [sequence], self.clips, self._generator)
         else:
             # The answer before is in the cache but for its last piece; its end and the new request follow.
@@ -144,7 +145,7 @@ class Chat:
                 "chat",
                 f"has come to {length} of the {context} positions that the language model holds, and an answer may "
                 f"take {answer_length}",
-                "Begin another one, or give a smaller --max-tokens",
+                "Begin another one, ask for less, or give a smaller --max-tokens",
             )
 
     def _refuse_more_than(self, fitting: int, num_clips: int) -> None:

@@ -16,6 +16,7 @@ from divot.pipelines.clips import Sampling
 from divot.pipelines.divot import Divot, Progress
 from divot.pipelines.encode_workers import EncodeTask, VideoEncoder, Workers, add_clips
 from divot.video import Fit
+from divot.weights.contents import MODEL_FILE
 
 
 @dataclass
@@ -186,7 +187,7 @@ def _encode_in_workers(
 
 
 def _seen_from_anywhere(model: str) -> str:
-    return str(Path(model).absolute()) if Path(model).is_dir() else model
+    return str(Path(model).absolute()) if (Path(model) / MODEL_FILE).is_file() else model
 
 
 class _Work:

@@ -240,9 +240,9 @@ def write_generated(
 
 
 def _file_name(words: str) -> str:
-    """The words as the name of a file; where letters are left out, with a mark of their own."""
+    """The words as the name of a file; with a mark of their own where they are long or have more than ASCII signs."""
     name = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
-    if len(name) <= _MAX_NAME and all(letter.isascii() or not letter.isalnum() for letter in words):
+    if len(name) <= _MAX_NAME and words.isascii():
         return name or "clip"
     mark = hashlib.sha256(words.encode()).hexdigest()[:_MARK]
     return f"{name[:_MAX_NAME] or 'clip'}_{mark}"

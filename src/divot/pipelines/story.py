@@ -17,6 +17,7 @@ from divot.config.errors import RecipeError
 from divot.lm.generate import Dialogue, TextSampling, TokenSampling
 from divot.lm.model import DivotLM
 from divot.text import STORY_FROM_CLIP, ReadClips, Turn, story_segments
+from divot.text.sequence import Sequence as TokenSequence
 
 if TYPE_CHECKING:
     from divot.pipelines.clips import Source
@@ -93,8 +94,10 @@ def tell_story(
         shown = [first_clip]
     elif first_clip is not None:
         shown = [first_clip_tokens(divot, first_clip, fit)]
-    dialogue = _begin(lm, instruction, shown, earlier, torch.Generator().manual_seed(seed))
-    _refuse_longer_than_context(lm, dialogue.length, count, words)
+    begun = _begun(lm, instruction, len(shown), [sentence for sentence, _ in earlier])
+    _refuse_longer_than_context(lm, len(begun), count, words)
+    written = [tokens for _, tokens in earlier]
+    dialogue = Dialogue(lm, [begun], [*shown, *written], torch.Generator().manual_seed(seed), written)
     for number in range(len(earlier), len(earlier) + count):
         sentence = _say_sentence(lm, dialogue, words)
         if on_sentence is not None:
@@ -129,18 +132,12 @@ def _refuse_longer_than_context(lm: DivotLM, length: int, count: int, words: Tex
         )
 
 
-def _begin(
-    lm: DivotLM,
-    instruction: str,
-    shown: list[Tensor],
-    earlier: Sequence[tuple[str, Tensor]],
-    generator: torch.Generator,
-) -> Dialogue:
-    request = STORY_FROM_CLIP.format(instruction=instruction) if shown else instruction
-    segments = lm.segments([Turn(request, clips=len(shown))])
-    segments += [segment for sentence, _ in earlier for segment in story_segments(sentence)]
-    written = [tokens for _, tokens in earlier]
-    return Dialogue(lm, [lm.builder().build(segments)], [*shown, *written], generator, written)
+def _begun(lm: DivotLM, instruction: str, num_shown: int, sentences: Sequence[str]) -> TokenSequence:
+    """The request, and what has been told of the story."""
+    request = STORY_FROM_CLIP.format(instruction=instruction) if num_shown else instruction
+    segments = lm.segments([Turn(request, clips=num_shown)])
+    segments += [segment for sentence in sentences for segment in story_segments(sentence)]
+    return lm.builder().build(segments)
 
 
 def _say_sentence(lm: DivotLM, dialogue: Dialogue, words: TextSampling) -> str:

@@ -54,8 +54,6 @@ if TYPE_CHECKING:
 
 STORY_FILE, TOKENS_FILE, FILM_FILE = "story.json", "tokens.safetensors", "story.mp4"
 FIRST_CLIP = "first_clip"
-_ENDS = (".mp4", ".webp")
-_CLIP_FILE, _CLIP_FILES = "clip_{:02d}.mp4", "clip_[0-9][0-9].*"
 _SHEET_STEP = 3
 
 
@@ -118,30 +116,33 @@ def make_story(
     if go_on is not None:
         before = read_story(go_on, divot)
     elif first_clip is not None:
-        refuse_overwriting(first_clip, [*Path(out).glob(_CLIP_FILES), Path(out) / FILM_FILE])
+        clips_before = (Path(out) / file for file in _clip_files(Path(out)))
+        refuse_overwriting(first_clip, [*clips_before, Path(out) / FILM_FILE])
         before = EarlierStory(instruction or "", first_clip=first_clip_tokens(divot, str(first_clip), fit))
     else:
         before = EarlierStory(instruction or "")
+    new = list(
+        tell_story(
+            divot,
+            before.instruction,
+            count,
+            seed,
+            words,
+            sampling,
+            before.parts,
+            before.first_clip,
+            fit,
+            steps,
+            guidance,
+            on_sentence,
+        )
+    )
     told = [
         StoryClip(
             sentence, tokens, divot.decode(tokens, seed=one, steps=steps, guidance=guidance, task=TASK), one
         )
         for (sentence, tokens), one in zip(before.parts, before.seeds, strict=True)
-    ]
-    told += tell_story(
-        divot,
-        before.instruction,
-        count,
-        seed,
-        words,
-        sampling,
-        before.parts,
-        before.first_clip,
-        fit,
-        steps,
-        guidance,
-        on_sentence,
-    )
+    ] + new
     settings = resolve_sampler(divot.detokenizer(TASK).config, steps, guidance)
     record = {
         "seed": seed,
@@ -203,11 +204,12 @@ def write_story(
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
+    files_before = _clip_files(out)
     scale = shown_scale(clips[0].frames)
     files, told = [], []
     for number, clip in enumerate(clips, start=1):
         shown = enlarged(clip.frames, scale)
-        path = out / _CLIP_FILE.format(number)
+        path = out / f"clip_{number:02d}.mp4"
         write_video(path, shown, CLIP_RATE_FPS)
         write_video(path.with_suffix(".webp"), shown, CLIP_RATE_FPS)
         files.append(path)
@@ -238,6 +240,16 @@ def write_story(
         save_file(tokens, beside, metadata=label)
     write_json(out / STORY_FILE, record)
     # Of a longer story that stood here.
-    for surplus in set(out.glob(_CLIP_FILES)) - {path.with_suffix(end) for path in files for end in _ENDS}:
-        surplus.unlink()
+    for surplus in files_before - {file.name for path in files for file in (path, path.with_suffix(".webp"))}:
+        (out / surplus).unlink(missing_ok=True)
     return record
+
+
+def _clip_files(folder: Path) -> set[str]:
+    """The files of the clips of a story that stands in a folder, if one does."""
+    try:
+        told = json.loads((folder / STORY_FILE).read_text(encoding="utf-8"))["clips"]
+        names = {Path(one["file"]).name for one in told}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    return names | {Path(name).with_suffix(".webp").name for name in names}

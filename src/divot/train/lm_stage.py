@@ -222,13 +222,11 @@ class LanguageModule(nn.Module):
         num_words, num_clips = sum(one.num_words for one in losses), sum(one.num_clips for one in losses)
         text = torch.stack([one.text * one.num_words for one in losses]).sum() / max(1, num_words)
         video = torch.stack([one.video * one.num_clips for one in losses]).sum() / max(1, num_clips)
-        measures = {}
+        measures = {"shortened": float(len(batch.left_out))}
         if num_words:
             measures["text_loss"] = float(text.detach())
         if num_clips:
             measures["video_loss"] = float(video.detach())
-        if batch.left_out:
-            measures["shortened"] = float(len(batch.left_out))
         usual = self.usual_counts or (num_words, num_clips)
         counts = zip((num_words, num_clips), usual, strict=True)
         weights = [count / mean if mean else 0.0 for count, mean in counts]
@@ -339,7 +337,8 @@ class LanguageStage:
             words = AutoTokenizer.from_pretrained(language.backbone)
             wanted = language.uses_chat_template
             has_template = bool(words.chat_template) if wanted is None else wanted
-            if has_template:
+            tasks = [language.tasks, *(part.tasks or {} for part in language.mixture)]
+            if has_template and language.max_questions > 1 and any(one.get("question") for one in tasks):
                 # Before the run, and not in its middle.
                 conversation([Turn("a", "b"), Turn("c", "d")], words)
             backbone = load_backbone(language.backbone)
@@ -364,7 +363,7 @@ class LanguageStage:
         if left_out and not self._has_warned:
             log.warning(
                 "samples are longer than language.max_length (%d) and lose what does not fit; the first, of %s. "
-                "metrics.jsonl counts them as `shortened`",
+                "shortened_mean in metrics.jsonl says how many there are in a batch",
                 self.config.language.max_length,
                 left_out[0],
             )
