@@ -23,6 +23,6 @@ def test_benchmark_runs_in_small(script, tmp_path):
         [sys.executable, FOLDER / script, "--out", tmp_path, "--smoke"],
         check=True,
         timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "2"},
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert list(tmp_path.glob("*.json"))
