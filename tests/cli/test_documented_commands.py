@@ -11,6 +11,7 @@ from divot.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+COMMAND = typer.main.get_command(app)
 # Stands for something left out.
 ELLIPSIS = "..."
 
@@ -34,7 +35,7 @@ def test_commands_are_found():
     ("page", "words"), SHOWN, ids=lambda part: part if type(part) is str else " ".join(part)
 )
 def test_a_shown_command_is_one_that_there_is(page, words):
-    command, name = typer.main.get_command(app), "divot"
+    command, name = COMMAND, "divot"
     words = [word for word in words if word != ELLIPSIS]
     while hasattr(command, "get_command"):
         context = command.make_context(name, words[:1])

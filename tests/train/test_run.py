@@ -20,9 +20,10 @@ from divot.config.errors import CheckpointError, DataError, RecipeError
 from divot.config.merge import from_mapping
 from divot.config.training import DataConfig, OptimizerConfig, TrainConfig
 from divot.data.mixing import source_of_step
+from divot.train.batches import Batches
 from divot.train.blocks import compile_blocks, repeated_blocks
 from divot.train.optimizers import build_optimizers
-from divot.train.run import MAX_SKIPPED_IN_A_ROW, _Batches, train
+from divot.train.run import MAX_SKIPPED_IN_A_ROW, train
 from divot.train.stage import build_stage
 from divot.train.state import CheckpointWriter, TrainState
 
@@ -296,7 +297,7 @@ def test_a_source_has_steps_of_its_own_size_whoever_takes_them(num_processes):
 def numbers(config, first_step, num_processes):
     """Clip numbers from a step on, in the order of the steps, processes and parts."""
     own = [
-        list(_Batches(config, first_step, SimpleNamespace(num_processes=num_processes, process_index=index)))
+        list(Batches(config, first_step, SimpleNamespace(num_processes=num_processes, process_index=index)))
         for index in range(num_processes)
     ]
     parts = config.grad_accumulation

@@ -18,7 +18,11 @@ _DEFAULT_WORLD_CLIPS = 32
 
 
 def _prints_json(json_file: Path | None) -> bool:
-    """Whether the measures are printed; before the work, as the place of a file is checked."""
+    """Whether the measures go to stdout. Called before the work: a file must have a name that the report can use.
+
+    Raises:
+        RecipeError: if the name does not end in .json.
+    """
     if json_file is None or json_file == Path("-"):
         return json_file is not None
     if json_file.suffix.lower() != ".json":

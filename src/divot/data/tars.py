@@ -87,7 +87,7 @@ class TarSource:
         return self._last[1]
 
     def words(self, number: int) -> Annotation:
-        """The same, with what is wrong with it.
+        """What is said about sample `number`, with what is wrong with it told apart, as a check wants it.
 
         Raises:
             DataError: if the sample has no video or picture, or no words, or cannot be read.

@@ -5,7 +5,8 @@ Letters: N tokens a clip, D width of a token, S side of a frame in pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from divot.config.errors import RecipeError
 from divot.lm.generate import Dialogue, TextSampling, TokenSampling
 from divot.lm.model import DivotLM
 from divot.text import STORY_FROM_CLIP, ReadClips, Turn, story_segments
-from divot.text.sequence import Sequence as TokenSequence
+from divot.text.sequence import Sequence
 
 if TYPE_CHECKING:
     from divot.pipelines.clips import Source
@@ -55,7 +56,7 @@ def tell_story(
     seed: int = 0,
     words: TextSampling = STORY_WORDS,
     sampling: TokenSampling = STORY_TOKENS,
-    earlier: Sequence[tuple[str, Tensor]] = (),
+    earlier: Many[tuple[str, Tensor]] = (),
     first_clip: Source | Tensor | None = None,
     fit: Fit = "crop",
     steps: int | None = None,
@@ -132,7 +133,7 @@ def _refuse_longer_than_context(lm: DivotLM, length: int, count: int, words: Tex
         )
 
 
-def _begun(lm: DivotLM, instruction: str, num_shown: int, sentences: Sequence[str]) -> TokenSequence:
+def _begun(lm: DivotLM, instruction: str, num_shown: int, sentences: Many[str]) -> Sequence:
     """The request, and what has been told of the story."""
     request = STORY_FROM_CLIP.format(instruction=instruction) if num_shown else instruction
     segments = lm.segments([Turn(request, clips=num_shown)])

@@ -13,10 +13,9 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +26,16 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
 from torch.distributed.tensor import DTensor
-from torch.utils.data import DataLoader, Dataset, Sampler
 
-from divot.config.errors import CheckpointError, DivotError, RecipeError
+from divot.config.errors import CheckpointError, RecipeError
 from divot.config.files import written_whole
 from divot.config.merge import from_mapping
 from divot.config.training import TrainConfig
-from divot.data.mixing import step_size
+from divot.train.batches import Part, steps
 from divot.train.blocks import compile_blocks, gathered, recompute_activations, shard
 from divot.train.memory import keep_freed_memory
 from divot.train.optimizers import build_optimizers, rate_share
-from divot.train.stage import Stage, build_stage
+from divot.train.stage import build_stage
 from divot.train.state import (
     CheckpointWriter,
     TrainState,
@@ -125,7 +123,7 @@ def train(
     weights = run / ("vae" if config.stage == "vae" else "model")
     was_stopped = False
     with stop, CheckpointWriter(run / "checkpoints", config.keep_checkpoints, accelerator) as writer:
-        for parts in _steps(config, stage, state, run, accelerator):
+        for parts in steps(config, stage, state.step, run / "rejects.jsonl", accelerator):
             prepared.train()
             num_clips = accelerator.num_processes * sum(len(part.chances) for part in parts)
             share = rate_share(state.step, config.num_steps, config.optimizer)
@@ -213,17 +211,8 @@ def _clipped(module: nn.Module, most: float, accelerator: Accelerator) -> float:
     return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
 
-@dataclass(frozen=True)
-class _Part:
-    """Samples of a step that go through the model at once, in this process."""
-
-    batch: Any
-    chances: list[torch.Generator]
-    """One for each sample, told by its number: noise is the same however a batch is shared out."""
-
-
 def _gradients(
-    prepared: nn.Module, parts: list[_Part], accelerator: Accelerator
+    prepared: nn.Module, parts: list[Part], accelerator: Accelerator
 ) -> tuple[float, list[dict[str, float]]]:
     """Add up the gradients of a step's mean loss.
 
@@ -244,80 +233,6 @@ def _gradients(
             accelerator.backward(loss / len(parts))
             measures.append(told)
     return total, measures
-
-
-def _steps(
-    config: TrainConfig, stage: Stage, state: TrainState, run: Path, accelerator: Accelerator
-) -> Iterator[list[_Part]]:
-    """The parts of each step that is left."""
-    for size in config.batch_sizes:
-        if size % (accelerator.num_processes * config.grad_accumulation):
-            raise RecipeError(
-                "batch_size",
-                f"{size} clips do not divide over {accelerator.num_processes} processes"
-                + (f" of {config.grad_accumulation} parts" if config.grad_accumulation > 1 else ""),
-                "Change it",
-            )
-    dataset, collate = stage.data(config.num_steps * config.batch_size, run / "rejects.jsonl")
-    # A loader over the numbers that are left: the data position is where the sampler begins.
-    batches = _Batches(config, state.step, accelerator)
-    loader: DataLoader[Any] = DataLoader(
-        _WithErrors(dataset),
-        batch_sampler=batches,
-        num_workers=config.data.num_workers,
-        collate_fn=partial(_collated, collate),
-    )
-    parts: list[_Part] = []
-    for batch, numbers in zip(loader, batches, strict=True):
-        if isinstance(batch, DivotError):
-            raise batch
-        parts.append(_Part(batch, [_chance(config.seed, number) for number in numbers]))
-        if len(parts) == config.grad_accumulation:
-            yield parts
-            parts = []
-
-
-class _WithErrors(Dataset[Any]):
-    """A dataset whose errors are given as samples: what a worker raises, torch would rebuild from its message alone."""
-
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-
-    def __getitem__(self, number: int) -> Any:
-        try:
-            return self.dataset[number]
-        except DivotError as error:
-            return error
-
-
-def _collated(collate: Callable[[list[Any]], Any], samples: list[Any]) -> Any:
-    """The batch, or the first error among the samples."""
-    errors = (sample for sample in samples if isinstance(sample, DivotError))
-    return next(errors, None) or collate(samples)
-
-
-def _chance(seed: int, number: int) -> torch.Generator:
-    state = np.random.SeedSequence([seed, number]).generate_state(1)
-    return torch.Generator().manual_seed(int(state[0]))
-
-
-class _Batches(Sampler[list[int]]):
-    """This process's clip numbers, part after part of each step: all processes together see each number once."""
-
-    def __init__(self, config: TrainConfig, first_step: int, accelerator: Accelerator) -> None:
-        self.config, self.steps = config, range(first_step, config.num_steps)
-        self.num_processes, self.process = accelerator.num_processes, accelerator.process_index
-
-    def __len__(self) -> int:
-        return len(self.steps) * self.config.grad_accumulation
-
-    def __iter__(self) -> Iterator[list[int]]:
-        num_parts = self.config.grad_accumulation
-        for step in self.steps:
-            size = step_size(self.config, step) // (self.num_processes * num_parts)
-            first = step * self.config.batch_size + self.process * num_parts * size
-            for part in range(num_parts):
-                yield list(range(first + part * size, first + (part + 1) * size))
 
 
 def _keep_config(config: TrainConfig, run: Path) -> None:
