@@ -39,6 +39,7 @@ def test_who_tells_the_true_story_is_right_everywhere(model, monkeypatch):
     for name in ("story_match", "story_character", "story_match_true", "story_character_true"):
         assert got[name].mean == 1.0
     assert got["story_match_shifted"].mean < 0.7
+    assert got["story_character_shifted"].mean < 0.5
     assert got["story_repeats"].mean == 0.0
 
 
@@ -50,5 +51,6 @@ def test_who_shows_the_same_clip_again_repeats(model, monkeypatch):
 
 def test_a_model_of_random_weights_is_not_right(model):
     got = scores.story_scores(model, 2, 1, TokenSampling())
+    assert "story_character_shifted" not in got
     assert got["story_match"].mean == 0.0
     assert got["story_match_true"].mean == 1.0

@@ -72,6 +72,10 @@ def test_who_knows_all_gets_all(model, knowing):
     assert all(value.mean == 1.0 for value in scores.by_kind.values())
     assert scores.measures["captions"].mean > 0.8
     assert scores.measures["generation_all"].mean > 0.9
+    assert scores.measures["generation_all_true"].mean == 1.0
+    assert scores.measures["generation_all_shifted"].mean < 0.5
+    assert scores.controls["other_clip"]["captions"].mean < 0.6
+    assert scores.controls["no_video"]["captions"].mean == 0.0
     assert scores.controls["no_video"]["questions"].mean == 0.0
     assert scores.controls["other_clip"]["questions"].mean < 0.8
     assert 0 < scores.controls["best_constant"]["questions"].mean < 1

@@ -15,6 +15,16 @@ FAMILIES = {
     "mistral": {},
     "llama": {},
     "qwen2": {},
+    # Its layers differ: all positions, or the last few.
+    "gemma3_text": {
+        "layer_types": ["sliding_attention", "full_attention"],
+        "sliding_window": 12,
+        "head_dim": 32,
+        "rope_parameters": {
+            kind: {"rope_type": "default", "rope_theta": 10000.0}
+            for kind in ("sliding_attention", "full_attention")
+        },
+    },
 }
 
 
@@ -40,6 +50,7 @@ def small_lm(
             "num_attention_heads": 2,
             "num_key_value_heads": 1,
             "sliding_window": None,
+            **FAMILIES.get(family, {}),
             **settings,
         },
     )

@@ -12,7 +12,6 @@ from divot.config.training import LoRAConfig
 from divot.lm.backbone import attention_mask
 from divot.lm.batch import collate
 from divot.lm.heads import RegressionHead
-from divot.lm.mask import may_attend, with_open_rows
 from divot.lm.model import DivotLM
 from divot.text.sequence import End, SequenceBuilder, Words, WriteClip, packed
 from lm.small import FAMILIES, NUM_TOKENS, WIDTH, batch_of, clip_tokens, segments, small_lm
@@ -23,15 +22,6 @@ def lm():
     model = small_lm()
     model.set_token_statistics(torch.randn(9, NUM_TOKENS, WIDTH, generator=torch.Generator().manual_seed(3)))
     return model
-
-
-def test_transformers_mask_is_ours(lm):
-    batch = batch_of(lm)
-    embeddings = lm.embed(batch)
-    positions = torch.arange(batch.ids.shape[1]).expand_as(batch.ids)
-    theirs = attention_mask(lm.backbone.config, embeddings, batch.is_present, batch.blocks, positions)
-    ours = may_attend(batch.blocks, batch.is_present, batch.ids.shape[1])
-    assert torch.equal(with_open_rows(theirs[:, 0]), with_open_rows(ours))
 
 
 def test_queries_see_each_other_and_what_was_before_but_nothing_behind(lm):
@@ -47,6 +37,21 @@ def test_queries_see_each_other_and_what_was_before_but_nothing_behind(lm):
     behind = dataclasses.replace(batch, ids=batch.ids.clone())
     behind.ids[0, places[-1] + 2] = 5
     assert torch.allclose(before[0, places], lm.states(behind)[0, places], atol=1e-6)
+
+
+def test_layers_of_two_kinds_have_their_own_masks():
+    lm = small_lm(family="gemma3_text")
+    batch = batch_of(lm)
+    embeddings = lm.embed(batch)
+    masks = attention_mask(lm.backbone.config, embeddings, batch.is_present, batch.blocks, batch.positions)
+    causal = torch.ones(batch.ids.shape[1], batch.ids.shape[1]).tril().bool()
+    queries = batch.writes[1].nonzero().flatten()
+    for mask in (kind[1, 0] for kind in masks.values()):
+        assert mask[queries[0], queries].all()
+        assert not mask[queries[0] - 1, queries].any()
+    whole, window = masks["full_attention"][1, 0], masks["sliding_attention"][1, 0]
+    assert (whole & causal)[queries[-1], 0]
+    assert not window[queries[-1], 0]
 
 
 @pytest.mark.parametrize("queries", ["bidirectional", "autoregressive"])
@@ -255,6 +260,14 @@ def test_added_variance_lies_under_every_component_and_is_kept(tmp_path):
     torch.testing.assert_close(loaded.head(states).variances, before + 0.5)
     with pytest.raises(RecipeError, match="added_variance"):
         small_lm("regression").take_added_variance(0.5)
+
+
+def test_lora_keeps_all_norms_of_a_family_whole():
+    lm = small_lm(family="gemma3_text")
+    lm.add_lora(LoRAConfig(rank=4, alpha=4, dropout=0.0))
+    trained = {n for n, p in lm.backbone.named_parameters() if p.requires_grad}
+    for norm in ("pre_feedforward_layernorm", "q_norm", "model.norm"):
+        assert any(f"{norm}.modules_to_save" in name for name in trained)
 
 
 @pytest.mark.parametrize("tied", [True, False])

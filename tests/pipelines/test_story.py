@@ -126,6 +126,36 @@ def test_a_shorter_story_in_the_same_folder_leaves_nothing_of_the_longer_one(mod
     assert len(read_story(tmp_path, model).parts) == 1
 
 
+def test_a_story_that_is_stopped_can_go_on_from_the_clips_it_has(model, tmp_path, monkeypatch):
+    heard, files = [], []
+
+    def stop_at_the_second(sentence):
+        heard.append(sentence)
+        if len(heard) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_story(
+            model, tmp_path, TELL, 3, words=WORDS, on_sentence=stop_at_the_second, on_clip=files.append
+        )
+    assert files == [tmp_path / "clip_01.mp4"]
+    assert [sentence for sentence, _ in read_story(tmp_path, model).parts] == heard[:1]
+    record = make_story(model, tmp_path, go_on=tmp_path, count=1, words=WORDS)
+    assert record["clips"][0]["sentence"] == heard[0]
+    assert len(read_story(tmp_path, model).parts) == 2
+    # Stopped before it has more than the story that it goes on with: that one stays.
+    before = read_story(tmp_path, model).parts
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("divot.pipelines.story_files.write_video", stop)
+    with pytest.raises(KeyboardInterrupt):
+        make_story(model, tmp_path, go_on=tmp_path, count=1, words=WORDS)
+    after = read_story(tmp_path, model).parts
+    assert [sentence for sentence, _ in after] == [sentence for sentence, _ in before]
+
+
 def test_more_clips_than_the_context_holds_are_refused_before_one_is_made(
     language_folder, monkeypatch, tmp_path
 ):

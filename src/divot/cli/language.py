@@ -53,12 +53,17 @@ def ask(
     quiet: options.Quiet = False,
 ) -> None:
     """Answer a question about a video."""
-    from divot.pipelines.divot import Divot
+    screen = Screen(as_json, quiet)
+    with screen.progress("ask"):
+        from divot.pipelines.describe import describe_chat
+        from divot.pipelines.divot import Divot
 
-    sampling = _sampling(temperature, top_p, max_tokens)
-    divot = Divot.from_pretrained(model, device, dtype.value)
-    answer = divot.chat(video, fit.value, sampling, seed, max_clips).say(question)
-    Screen(as_json, quiet).result({"video": video, "question": question, "answer": answer}, answer)
+        sampling = _sampling(temperature, top_p, max_tokens)
+        divot = Divot.from_pretrained(model, device, dtype.value)
+        talk = divot.chat(video, fit.value, sampling, seed, max_clips)
+        answer = talk.say(question)
+    heard = {"video": video, "clips": len(talk.clips), "question": question, "answer": answer}
+    screen.result({**heard, **describe_chat(divot, sampling, seed, fit.value)}, answer)
 
 
 def caption(
@@ -77,12 +82,14 @@ def caption(
 ) -> None:
     """Say what each video shows. A file that cannot be read is named; the others are done."""
     from divot.config.errors import VideoReadError
+    from divot.pipelines.describe import describe_chat
     from divot.pipelines.divot import Divot
     from divot.text import caption_request
 
     sampling = _sampling(temperature, top_p, max_tokens)
     divot = Divot.from_pretrained(model, device, dtype.value)
     screen, told, failed = Screen(as_json, quiet), {}, {}
+    how = describe_chat(divot, sampling, seed, fit.value)
     # Each is printed at once, and the JSON also after an error: nothing that was told is lost.
     try:
         for video in videos:
@@ -95,7 +102,7 @@ def caption(
                 told[video] = text
                 screen.line(text if len(videos) == 1 else f"{video}: {text}")
     finally:
-        screen.result({"captions": told, "failed": failed})
+        screen.result({"captions": told, "failed": failed, **how})
     if failed:
         raise typer.Exit(EXIT_SOME_FAILED)
 

@@ -48,6 +48,7 @@ def story(
     from divot.pipelines.story import STORY_WORDS
     from divot.pipelines.story_files import make_story
 
+    screen = Screen(as_json, quiet)
     record = make_story(
         Divot.from_pretrained(model, device, dtype.value),
         out,
@@ -61,6 +62,7 @@ def story(
         fit.value,
         steps,
         guidance,
-        on_sentence=None if as_json or quiet else lambda sentence: print(sentence, flush=True),
+        on_sentence=screen.line,
+        on_clip=lambda file: screen.line(f"  {file}"),
     )
-    Screen(as_json, quiet).result(record, f"wrote {out}: {len(record['clips'])} clips, story.mp4, index.html")
+    screen.result(record, f"wrote {out}: {len(record['clips'])} clips, story.mp4, index.html")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from divot.evaluation.intervals import Interval, bootstrap_interval
 from divot.pipelines.story import STORY_WORDS, TokenSampling, tell_story
 from divot.world import render
 from divot.world.stories import Character, story, told_readings
-from divot.world.verifier import Verdict, compare, read_scene
+from divot.world.verifier import Reading, Verdict, compare, read_scene
 
 if TYPE_CHECKING:
     from divot.pipelines.divot import Divot
@@ -32,9 +33,10 @@ def story_scores(
     """Measures over `count` stories of the test split; the model hears the instruction and tells the rest itself.
 
     `story_match`: clips with as many sprites as there should be, which do what the sentence says. `story_character`:
-    clips in which all have their shapes and colours. `story_repeats`: stories with two clips alike.
-    `story_match_shifted` holds each clip against the story's next sentence (by chance), `story_match_true` and
-    `story_character_true` the true clips of the world against the true sentences (the verifier's own limit).
+    clips in which all have their shapes and colours. `story_repeats`: stories with two clips alike. By chance:
+    `story_match_shifted` holds each clip against the story's next sentence, `story_character_shifted` against the next
+    story (with two stories or more). The verifier's own limit: `story_match_true` and `story_character_true` hold the
+    true clips of the world against the true sentences.
 
     Args:
         model: with a language model and a de-tokenizer.
@@ -44,9 +46,8 @@ def story_scores(
         on_progress: called with the share of the work that is done.
     """
     lm = model.language_model("story")
-    made: list[list[Verdict]] = []
-    true: list[list[Verdict]] = []
-    shifted: list[list[Verdict]] = []
+    made: list[_Story] = []
+    true: list[_Story] = []
     repeats = []
     for index in range(count):
         wanted = story(seed, index, "test")
@@ -54,30 +55,51 @@ def story_scores(
             tell_story(model, wanted.instruction, len(wanted.chapters), seed + index, STORY_WORDS, sampling)
         )
         frames, sentences = [clip.frames for clip in told], [clip.sentence for clip in told]
-        made.append(_verdicts(frames, sentences, wanted.characters))
-        shifted.append(_verdicts([*frames[-1:], *frames[:-1]], sentences, wanted.characters))
+        made.append(_Story.read(frames, sentences, wanted.characters))
         shown = [render(chapter.scene, frames[0].shape[1]) for chapter in wanted.chapters]
-        true.append(_verdicts(shown, [chapter.sentence for chapter in wanted.chapters], wanted.characters))
+        true.append(_Story.read(shown, [chapter.sentence for chapter in wanted.chapters], wanted.characters))
         repeats.append(float(_repeats([lm.scaled(clip.tokens.to(lm.device)) for clip in told])))
         if on_progress is not None:
             on_progress((index + 1) / count)
-    return {
-        "story_match": _share(made, _matches, seed),
-        "story_character": _share(made, _keeps, seed),
+    verdicts = [_verdicts(one.shown, one.wanted) for one in made]
+    shifted = [_verdicts([*one.shown[-1:], *one.shown[:-1]], one.wanted) for one in made]
+    verdicts_true = [_verdicts(one.shown, one.wanted) for one in true]
+    scores = {
+        "story_match": _share(verdicts, _matches, seed),
+        "story_character": _share(verdicts, _keeps, seed),
         "story_repeats": bootstrap_interval(repeats, seed),
         "story_match_shifted": _share(shifted, _matches, seed),
-        "story_match_true": _share(true, _matches, seed),
-        "story_character_true": _share(true, _keeps, seed),
+        "story_match_true": _share(verdicts_true, _matches, seed),
+        "story_character_true": _share(verdicts_true, _keeps, seed),
     }
+    if count > 1:
+        others = [
+            _verdicts(one.shown, other.wanted)
+            for one, other in zip(made, [*made[1:], *made[:1]], strict=True)
+        ]
+        scores["story_character_shifted"] = _share(others, _keeps, seed)
+    return scores
 
 
-def _verdicts(
-    frames: Sequence[np.ndarray], sentences: Sequence[str], characters: Sequence[Character]
-) -> list[Verdict]:
-    wanted = told_readings(sentences, characters)
+@dataclass(frozen=True)
+class _Story:
+    """What each clip shows, and what it should show; None where the sentence tells nothing that can be read."""
+
+    shown: list[Reading]
+    wanted: list[Reading | None]
+
+    @classmethod
+    def read(
+        cls, frames: Sequence[np.ndarray], sentences: Sequence[str], characters: Sequence[Character]
+    ) -> _Story:
+        return cls([read_scene(clip) for clip in frames], list(told_readings(sentences, characters)))
+
+
+def _verdicts(shown: Sequence[Reading], wanted: Sequence[Reading | None]) -> list[Verdict]:
+    # Two stories may differ in length.
     return [
-        _NOTHING if reading is None else compare(read_scene(clip), reading)
-        for clip, reading in zip(frames, wanted, strict=True)
+        _NOTHING if reading is None else compare(one, reading)
+        for one, reading in zip(shown, wanted, strict=False)
     ]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from divot import world
 from divot.evaluation.intervals import Interval, bootstrap_interval
 from divot.evaluation.run_info import hardware, now, versions
 from divot.evaluation.story_scores import story_scores
+from divot.lm.generate import settled
 from divot.pipelines.describe import answer
 from divot.pipelines.generate import TASK, TokenSampling, write_batch
 from divot.pipelines.sidecar import describe_language_model, describe_model
@@ -25,7 +26,7 @@ from divot.text import caption_request
 from divot.video import CLIP_FRAMES
 from divot.world.facts import caption_f1
 from divot.world.questions import MOTION_KINDS, Question, questions
-from divot.world.verifier import Verdict, verify
+from divot.world.verifier import Reading, Verdict, compare, read_scene, verify
 
 if TYPE_CHECKING:
     from divot.lm.model import DivotLM
@@ -37,6 +38,7 @@ BATCH = 64
 """Requests that are answered side by side."""
 MAX_DIVERSE_PROMPTS, DRAWS_A_PROMPT = 20, 4
 Progress = Callable[[float], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class WorldScores:
     measures: dict[str, Interval] = field(default_factory=dict)
     by_kind: dict[str, Interval] = field(default_factory=dict)
     controls: dict[str, dict[str, Interval]] = field(default_factory=dict)
-    """Control -> `questions`, and `motion_questions` for those that need motion."""
+    """Control -> `questions`, `motion_questions` for those that need motion, and for some `captions`."""
     run: dict[str, Any] = field(default_factory=dict)
     examples: list[WorldExample] = field(default_factory=list)
 
@@ -90,7 +92,8 @@ def evaluate_world(
         model: with a language model and a de-tokenizer.
         seed: of the clips, the questions and the draws.
         count: clips.
-        has_controls: also ask without the video, of a grey one, of another clip's and of one frame repeated.
+        has_controls: also ask without the video, of a grey one, of another clip's and of one frame repeated, and
+            caption without the video, of a grey one and of another clip's.
         has_generation: also make clips from the captions.
         sampling: how tokens are drawn; None takes the default.
         on_progress: called with the share of the work that is done.
@@ -118,8 +121,7 @@ def evaluate_world(
         scores.by_kind[kind] = _share_right([one for one in correct if one.kind == kind], seed)
     tell(0.2)
     told = _batched(lm, [row[None] for row in tokens], [caption_request()] * count)
-    f1 = [caption_f1(text, clip.scene) for text, clip in zip(told, clips, strict=True)]
-    scores.measures["captions"] = bootstrap_interval(f1, seed)
+    scores.measures["captions"] = _facts_right(told, clips, seed)
     tell(0.35)
     if has_controls:
         shown = _control_tokens(model, clips, tokens)
@@ -127,6 +129,10 @@ def evaluate_world(
             scores.controls[control] = _shares_right(_answers(lm, shown[control], asked), seed)
             tell(0.35 + 0.1 * (index + 1) / len(CONTROLS))
         scores.controls["best_constant"] = _shares_right(_constant(asked), seed)
+        for control in ("no_video", "blank_video"):
+            same = _batched(lm, shown[control][:1], [caption_request()])
+            scores.controls[control]["captions"] = _facts_right(same * count, clips, seed)
+        scores.controls["other_clip"]["captions"] = _facts_right(_shifted(told), clips, seed)
     if has_generation:
         _generate(model, scores, clips, seed, sampling, lambda share: tell(0.5 + 0.3 * share))
     if num_stories:
@@ -139,7 +145,7 @@ def evaluate_world(
         "split": "test",
         "stories": num_stories,
         "questions": len(correct),
-        "sampling": vars(sampling),
+        "sampling": vars(settled(model.language_model(TASK), sampling)),
         "model": describe_model(model),
         "language_model": describe_language_model(model, "ask"),
         "hardware": hardware(model.device),
@@ -196,14 +202,24 @@ def _control_tokens(
     still = [
         model.encode_clip(np.repeat(clip.frames[middle][None], CLIP_FRAMES, axis=0))[None] for clip in clips
     ]
-    shift = len(tokens) // 2
-    others = [tokens[(index + shift) % len(tokens)][None] for index in range(len(tokens))]
     return {
         "no_video": [None] * len(clips),
         "blank_video": [grey] * len(clips),
-        "other_clip": list(others),
+        "other_clip": [other[None] for other in _shifted(tokens)],
         "one_frame": list(still),
     }
+
+
+def _shifted(values: Sequence[T]) -> list[T]:
+    """To each clip the value of another one: that half the set behind it."""
+    shift = len(values) // 2
+    return [*values[shift:], *values[:shift]]
+
+
+def _facts_right(told: Sequence[str], clips: Sequence[world.WorldClip], seed: int) -> Interval:
+    return bootstrap_interval(
+        [caption_f1(text, clip.scene) for text, clip in zip(told, clips, strict=True)], seed
+    )
 
 
 def _constant(asked: Sequence[Sequence[Question]]) -> list[_Marked]:
@@ -228,13 +244,15 @@ def _generate(
 ) -> None:
     lm = model.language_model(TASK)
     verdicts: list[Verdict] = []
+    readings: list[Reading] = []
     for first in range(0, len(clips), BATCH):
         chunk = clips[first : first + BATCH]
         seeds = range(seed + first, seed + first + len(chunk))
         written = write_batch(lm, [clip.caption for clip in chunk], seeds, sampling)
         for clip, tokens, own in zip(chunk, written, seeds, strict=True):
             frames = model.decode(tokens, seed=own, task=TASK)
-            verdicts.append(verify(frames, clip.scene))
+            readings.append(read_scene(frames))
+            verdicts.append(compare(readings[-1], clip.scene))
             scores.examples.append(WorldExample(clip.caption, clip.frames, frames, verdicts[-1]))
             tell(0.9 * len(verdicts) / len(clips))
     counts = [len(clip.scene.sprites) for clip in clips]
@@ -243,6 +261,12 @@ def _generate(
         for part in PARTS if chosen else ():
             values = [float(getattr(verdict, part)) for verdict in chosen]
             scores.measures[f"generation_{part}{name}"] = bootstrap_interval(values, seed)
+    others = [compare(reading, clip.scene) for reading, clip in zip(_shifted(readings), clips, strict=True)]
+    for part in PARTS:
+        values = [float(getattr(verdict, part)) for verdict in others]
+        scores.measures[f"generation_{part}_shifted"] = bootstrap_interval(values, seed)
+    true = [float(verify(clip.frames, clip.scene).all) for clip in clips]
+    scores.measures["generation_all_true"] = bootstrap_interval(true, seed)
     scores.measures["generation_diversity"] = bootstrap_interval(_diversity(lm, clips, seed, sampling), seed)
 
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 # Its bars for loading and saving would come between our own lines.
 disable_progress_bar()
 
-# Names of the norms of Mistral, Llama and Qwen: trained and saved whole beside the LoRA, as the official code does.
-_NORMS = ("input_layernorm", "post_attention_layernorm", "norm")
+# Kinds of layers, by transformers' names.
+FULL, SLIDING = "full_attention", "sliding_attention"
 ATTENTIONS = ("sdpa", "eager", "flex_attention")
 
 
@@ -103,7 +103,9 @@ def add_lora(backbone: PreTrainedModel, config: LoRAConfig, new_rows: Sequence[i
     """
     from peft import LoraConfig, get_peft_model
 
-    names = {name.rsplit(".", 1)[-1] for name, _ in backbone.named_modules()}
+    names = {name.rsplit(".", 1)[-1]: module for name, module in backbone.named_modules()}
+    # Trained and saved whole beside the LoRA, as the official code does with those of Mistral.
+    norms = [name for name, module in names.items() if type(module).__name__.endswith("Norm")]
     # Where both are one tensor, peft ties the rows itself.
     is_tied = backbone.get_output_embeddings().weight is backbone.get_input_embeddings().weight
     holders = [backbone.get_input_embeddings(), *([] if is_tied else [backbone.get_output_embeddings()])]
@@ -120,7 +122,7 @@ def add_lora(backbone: PreTrainedModel, config: LoRAConfig, new_rows: Sequence[i
                 lora_alpha=config.alpha,
                 lora_dropout=config.dropout,
                 target_modules=list(config.target_modules),
-                modules_to_save=[name for name in _NORMS if name in names],
+                modules_to_save=norms,
                 trainable_token_indices=rows,
                 task_type="CAUSAL_LM",
             ),
@@ -132,6 +134,16 @@ def add_lora(backbone: PreTrainedModel, config: LoRAConfig, new_rows: Sequence[i
 def as_cache(taker: Callable[..., Any], cache: Cache | None) -> dict[str, Cache | None]:
     """The cache by the name under which a function of transformers takes it, which has changed within version 5."""
     return {"cache" if "cache" in inspect.signature(taker).parameters else "past_key_values": cache}
+
+
+def _blocks_in_window(blocks_BK: Tensor, window: int) -> Callable[..., Tensor]:
+    """Positions of a block see each other as far as the window reaches; transformers' own blocks reach beyond it."""
+
+    def may_attend(batch: Tensor, head: Tensor, row: Tensor, key: Tensor) -> Tensor:
+        block = blocks_BK[batch, row]
+        return (block == blocks_BK[batch, key]) & (block != NO_BLOCK) & (key > row - window)
+
+    return may_attend
 
 
 def attention_mask(
@@ -153,23 +165,38 @@ def attention_mask(
         positions_BL: position ids.
         cache: of what was before.
 
+    Returns:
+        The mask; where layers differ, one by the name of each kind, as models of transformers with such layers take it.
+
     Raises:
-        RecipeError: if the layers of the backbone want different masks.
+        RecipeError: if layers of the backbone have no mask of this form (chunks, recurrence).
     """
     kinds = set(getattr(config, "layer_types", None) or ())
-    if len(kinds) > 1:
-        cause = f"mixes kinds of attention ({', '.join(sorted(kinds))})"
-        raise RecipeError(f"backbone {config.model_type!r}", cause, "Take one whose layers are alike")
-    is_sliding = getattr(config, "sliding_window", None) is not None and kinds != {"full_attention"}
+    if unknown := kinds - {FULL, SLIDING}:
+        cause = f"has layers of {', '.join(sorted(unknown))}"
+        raise RecipeError(
+            f"backbone {config.model_type!r}", cause, "Take one whose layers attend to all, or to a window"
+        )
     # transformers counts block ids from the first cached position; those in the cache are over and done with.
     num_cached = 0 if is_present_BK is None else is_present_BK.shape[1] - blocks_BL.shape[1]
     blocks_BK = F.pad(blocks_BL, (num_cached, 0), value=NO_BLOCK)
-    make = create_sliding_window_causal_mask if is_sliding else create_causal_mask
-    return make(
-        config=config,
-        inputs_embeds=embeddings_BLH,
-        attention_mask=is_present_BK,
-        position_ids=positions_BL,
-        block_sequence_ids=blocks_BK,
-        **as_cache(make, cache),
-    )
+
+    def of_kind(kind: str) -> Any:
+        if kind == SLIDING:
+            make = create_sliding_window_causal_mask
+            blocks = {"or_mask_function": _blocks_in_window(blocks_BK, config.sliding_window)}
+        else:
+            make, blocks = create_causal_mask, {"block_sequence_ids": blocks_BK}
+        return make(
+            config=config,
+            inputs_embeds=embeddings_BLH,
+            attention_mask=is_present_BK,
+            position_ids=positions_BL,
+            **blocks,
+            **as_cache(make, cache),
+        )
+
+    if len(kinds) > 1:
+        return {kind: of_kind(kind) for kind in kinds}
+    is_sliding = getattr(config, "sliding_window", None) is not None and kinds != {FULL}
+    return of_kind(SLIDING if is_sliding else FULL)

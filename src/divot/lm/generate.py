@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -178,6 +178,11 @@ def text_guidance(model: DivotLM, sampling: TokenSampling) -> float:
     if sampling.is_mean:
         return 1.0
     return model.config.text_guidance if asked is None else asked
+
+
+def settled(model: DivotLM, sampling: TokenSampling) -> TokenSampling:
+    """The same with the guidance by which the model draws, for a record; errors as of `text_guidance`."""
+    return replace(sampling, text_guidance=text_guidance(model, sampling))
 
 
 def unprompted(model: DivotLM, answer: WriteClip | None = None, is_image: bool = False) -> Sequence:

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence as Many
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from divot.config.errors import RecipeError
+from divot.config.versions import versions
 from divot.lm.generate import Dialogue, TextSampling
 from divot.lm.model import DivotLM
 from divot.pipelines.clips import MAX_SPREAD_CLIPS, count_clips
+from divot.pipelines.sidecar import describe_language_model, describe_model
 from divot.text import Turn
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from divot.pipelines.divot import Divot
     from divot.video import Fit
 
+TASK = "chat"
 GREEDY = TextSampling()
 OnText = Callable[[str], None]
 """Called with each piece of text as it is said."""
@@ -68,6 +71,17 @@ def clips_that_fit(lm: DivotLM, request: str, max_new_tokens: int) -> int | None
     return max(0, (lm.context - words - max_new_tokens) // clip_length)
 
 
+def describe_chat(divot: Divot, sampling: TextSampling, seed: int, fit: Fit) -> dict[str, Any]:
+    """Who answers and how, for a record."""
+    return {
+        "seed": seed,
+        "fit": fit,
+        "model": describe_model(divot),
+        "language_model": describe_language_model(divot, TASK, words=asdict(sampling)),
+        "versions": versions(),
+    }
+
+
 class Chat:
     """A conversation about one video; what was said stays in the model's cache.
 
@@ -94,7 +108,7 @@ class Chat:
         seed: int = 0,
         max_clips: int = MAX_SPREAD_CLIPS,
     ) -> None:
-        self.lm = divot.language_model("chat")
+        self.lm = divot.language_model(TASK)
         self.sampling = sampling
         self.clips: list[Tensor] = []
         if source is not None:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from divot.config.errors import RecipeError
 from divot.config.files import written_whole
-from divot.lm.generate import Dialogue, TokenSampling
+from divot.lm.generate import Dialogue, TokenSampling, settled
 from divot.lm.model import DivotLM
 from divot.pipelines.film import Joints, Seam, decode_film
 from divot.pipelines.load import resolve_sampler
@@ -206,6 +206,7 @@ def write_generated(
     out = Path(out)
     detokenizer = divot.folder.detokenizer_name(TASK)
     settings = resolve_sampler(divot.detokenizer(TASK).config, steps, guidance)
+    drawn = dataclasses.asdict(settled(divot.language_model(TASK), sampling))
     records, rows, labels = [], [], []
     for clip in made:
         is_image = len(clip.frames) == 1
@@ -225,7 +226,7 @@ def write_generated(
                 prompt=clip.prompt,
                 seed=clip.seed,
                 tokens=list(clip.tokens.shape),
-                language_model=describe_language_model(divot, TASK, sampling=dataclasses.asdict(sampling)),
+                language_model=describe_language_model(divot, TASK, sampling=drawn),
                 detokenizer=describe_detokenizer(divot, detokenizer, TASK, settings),
                 **({} if clip.joints is None else {"film": clip.joints.record(len(clip.frames), clip.seed)}),
                 seconds=round(clip.seconds, 2),

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from divot.config.errors import DataError, RecipeError
 from divot.config.files import refuse_overwriting, write_json, written_whole
 from divot.config.versions import versions
 from divot.data.tokens import read_token_file
+from divot.lm.generate import settled
 from divot.pipelines.load import resolve_sampler
 from divot.pipelines.page import write_story_page
 from divot.pipelines.reconstruct import shown_scale
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from divot.video import Fit
 
 STORY_FILE, TOKENS_FILE, FILM_FILE = "story.json", "tokens.safetensors", "story.mp4"
+SHEET_FILE, PAGE_FILE = "sheet.png", "index.html"
 FIRST_CLIP = "first_clip"
 _SHEET_STEP = 3
 
@@ -88,8 +91,12 @@ def make_story(
     steps: int | None = None,
     guidance: float | None = None,
     on_sentence: OnText | None = None,
+    on_clip: Callable[[Path], None] | None = None,
 ) -> dict[str, Any]:
     """Tell a story, or go on with one, and write its folder; arguments that are not here are those of `tell_story`.
+
+    Each clip is written before the next one is told. A story that is stopped midway has no film and no page, but can go
+    on from the clips that it has.
 
     Args:
         divot: the model.
@@ -97,6 +104,7 @@ def make_story(
         instruction: what the story is about.
         go_on: folder of an earlier story, in place of an instruction; the new one holds its clips too.
         first_clip: a video whose first two seconds the story begins with.
+        on_clip: called with each new clip's file when it is written.
 
     Returns:
         The record, which is in story.json too.
@@ -116,45 +124,49 @@ def make_story(
     if go_on is not None:
         before = read_story(go_on, divot)
     elif first_clip is not None:
-        clips_before = (Path(out) / file for file in _clip_files(Path(out)))
-        refuse_overwriting(first_clip, [*clips_before, Path(out) / FILM_FILE])
+        refuse_overwriting(first_clip, [*_files_of_story(Path(out)), Path(out) / FILM_FILE])
         before = EarlierStory(instruction or "", first_clip=first_clip_tokens(divot, str(first_clip), fit))
     else:
         before = EarlierStory(instruction or "")
-    new = list(
-        tell_story(
-            divot,
-            before.instruction,
-            count,
-            seed,
-            words,
-            sampling,
-            before.parts,
-            before.first_clip,
-            fit,
-            steps,
-            guidance,
-            on_sentence,
-        )
-    )
-    told = [
-        StoryClip(
-            sentence, tokens, divot.decode(tokens, seed=one, steps=steps, guidance=guidance, task=TASK), one
-        )
-        for (sentence, tokens), one in zip(before.parts, before.seeds, strict=True)
-    ] + new
     settings = resolve_sampler(divot.detokenizer(TASK).config, steps, guidance)
+    described = describe_language_model(
+        divot,
+        TASK,
+        words=dataclasses.asdict(words),
+        sampling=dataclasses.asdict(settled(divot.language_model(TASK), sampling)),
+    )
     record = {
         "seed": seed,
         "goes_on": None if go_on is None else str(go_on),
         "first_clip": None if first_clip is None else str(first_clip),
         "fit": fit,
-        "language_model": describe_language_model(
-            divot, TASK, words=dataclasses.asdict(words), sampling=dataclasses.asdict(sampling)
-        ),
+        "language_model": described,
         "detokenizer": describe_detokenizer(divot, divot.folder.detokenizer_name(TASK), TASK, settings),
     }
-    return write_story(told, out, divot, before.instruction, before.first_clip, record)
+    new = tell_story(
+        divot,
+        before.instruction,
+        count,
+        seed,
+        words,
+        sampling,
+        before.parts,
+        before.first_clip,
+        fit,
+        steps,
+        guidance,
+        on_sentence,
+    )
+    # What is wrong with the request shows here, before a file is touched.
+    first = next(new)
+    earlier = (
+        StoryClip(
+            sentence, tokens, divot.decode(tokens, seed=one, steps=steps, guidance=guidance, task=TASK), one
+        )
+        for (sentence, tokens), one in zip(before.parts, before.seeds, strict=True)
+    )
+    told = chain(earlier, [first], new)
+    return write_story(told, out, divot, before, record, on_clip)
 
 
 def read_story(folder: str | Path, divot: Divot) -> EarlierStory:
@@ -182,74 +194,104 @@ def read_story(folder: str | Path, divot: Divot) -> EarlierStory:
 
 
 def write_story(
-    clips: Sequence[StoryClip],
+    clips: Iterable[StoryClip],
     out: str | Path,
     divot: Divot,
-    instruction: str,
-    first_clip: Tensor | None,
+    before: EarlierStory,
     settings: dict[str, Any],
+    on_clip: Callable[[Path], None] | None = None,
 ) -> dict[str, Any]:
-    """Write a story's folder; what goes on from it, last.
+    """Write a story's folder, clip by clip, and at the end what shows the whole of it.
 
     Args:
-        clips: the whole story, one clip or more.
+        clips: the whole story, one clip or more, those that were told before first; each is written before the next is
+            asked for.
         out: the folder.
         divot: the model.
-        instruction: what was asked for.
-        first_clip: tokens [N, D] of the clip that it was given.
+        before: what the story was asked for with, and what of it was told before: until there is more, the record of
+            a story that stands in the folder stays.
         settings: how it was told, for the record.
+        on_clip: called with the file of each clip that was not told before.
 
     Returns:
         The record, which is in story.json too.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    files_before = _clip_files(out)
-    scale = shown_scale(clips[0].frames)
-    files, told = [], []
-    for number, clip in enumerate(clips, start=1):
-        shown = enlarged(clip.frames, scale)
-        path = out / f"clip_{number:02d}.mp4"
-        write_video(path, shown, CLIP_RATE_FPS)
-        write_video(path.with_suffix(".webp"), shown, CLIP_RATE_FPS)
+    stale = _files_of_story(out)
+    told: list[StoryClip] = []
+    files: list[Path] = []
+    record: dict[str, Any] = {}
+    for clip in clips:
+        path = out / f"clip_{len(told) + 1:02d}.mp4"
+        shown = enlarged(clip.frames, shown_scale(clip.frames))
+        for file in (path, path.with_suffix(".webp")):
+            write_video(file, shown, CLIP_RATE_FPS)
+            stale.discard(file)
+        told.append(clip)
         files.append(path)
-        told.append({"sentence": clip.sentence, "file": path.name, "seed": clip.seed})
-    sentences = [clip.sentence for clip in clips]
-    write_video(
-        out / FILM_FILE, captioned([clip.frames for clip in clips], sentences, scale=scale), CLIP_RATE_FPS
-    )
-    rows = [clip.frames[::_SHEET_STEP] for clip in clips]
-    contact_sheet(rows, out / "sheet.png", labels=sentences, scale=max(1, scale // 2))
-    note = f"{len(clips)} clips, seed {settings['seed']}, model {divot.source}"
-    moving = [(sentence, path.with_suffix(".webp")) for sentence, path in zip(sentences, files, strict=True)]
-    write_story_page(out / "index.html", instruction, moving, note)
+        if len(told) <= len(before.parts):
+            continue
+        record = _write_record(told, files, out, divot, before, settings)
+        while stale:
+            stale.pop().unlink(missing_ok=True)
+        if on_clip is not None:
+            on_clip(path)
+    _write_views(told, files, out, before.instruction, f"seed {settings['seed']}, model {divot.source}")
+    return record
+
+
+def _write_record(
+    told: Sequence[StoryClip],
+    files: Sequence[Path],
+    out: Path,
+    divot: Divot,
+    before: EarlierStory,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """Write what the story can go on from: its tokens, then story.json."""
     record = {
         "format": FORMAT,
         "command": TASK,
-        "instruction": instruction,
-        "clips": told,
+        "instruction": before.instruction,
+        "clips": [
+            {"sentence": clip.sentence, "file": path.name, "seed": clip.seed}
+            for clip, path in zip(told, files, strict=True)
+        ],
         **settings,
         "model": describe_model(divot),
         "versions": versions(),
     }
-    tokens = {"tokens": torch.stack([clip.tokens for clip in clips]).contiguous()}
-    if first_clip is not None:
-        tokens[FIRST_CLIP] = first_clip.contiguous()
+    tokens = {"tokens": torch.stack([clip.tokens for clip in told]).contiguous()}
+    if before.first_clip is not None:
+        tokens[FIRST_CLIP] = before.first_clip.contiguous()
     label = {"divot": json.dumps({"tokenizer_hash": divot.folder.tokenizer_hash})}
     with written_whole(out / TOKENS_FILE) as beside:
         save_file(tokens, beside, metadata=label)
     write_json(out / STORY_FILE, record)
-    # Of a longer story that stood here.
-    for surplus in files_before - {file.name for path in files for file in (path, path.with_suffix(".webp"))}:
-        (out / surplus).unlink(missing_ok=True)
     return record
 
 
-def _clip_files(folder: Path) -> set[str]:
-    """The files of the clips of a story that stands in a folder, if one does."""
+def _write_views(
+    told: Sequence[StoryClip], files: Sequence[Path], out: Path, instruction: str, note: str
+) -> None:
+    """Write the film, the sheet and the page of the whole story."""
+    scale = shown_scale(told[0].frames)
+    sentences = [clip.sentence for clip in told]
+    film = captioned([clip.frames for clip in told], sentences, scale=scale)
+    write_video(out / FILM_FILE, film, CLIP_RATE_FPS)
+    rows = [clip.frames[::_SHEET_STEP] for clip in told]
+    contact_sheet(rows, out / SHEET_FILE, labels=sentences, scale=max(1, scale // 2))
+    moving = [(sentence, path.with_suffix(".webp")) for sentence, path in zip(sentences, files, strict=True)]
+    write_story_page(out / PAGE_FILE, instruction, moving, f"{len(told)} clips, {note}")
+
+
+def _files_of_story(folder: Path) -> set[Path]:
+    """The clips, the film, the sheet and the page of a story that stands in a folder, if one does."""
     try:
         told = json.loads((folder / STORY_FILE).read_text(encoding="utf-8"))["clips"]
-        names = {Path(one["file"]).name for one in told}
+        clips = {folder / Path(one["file"]).name for one in told}
     except (OSError, ValueError, KeyError, TypeError):
         return set()
-    return names | {Path(name).with_suffix(".webp").name for name in names}
+    views = {folder / name for name in (FILM_FILE, SHEET_FILE, PAGE_FILE)}
+    return clips | {clip.with_suffix(".webp") for clip in clips} | views
