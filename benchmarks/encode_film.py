@@ -1,9 +1,10 @@
-"""Encode a long video as a user would, and say how long it took and how much memory: `divot encode` in its own process.
+"""Encode a long video and ask about it as a user would, each in its own process: how long, and how much memory.
 
     python benchmarks/encode_film.py VIDEO --out benchmarks/results [--model tiny] [--stop-after 20]
 
-First the whole video; then again, stopped by SIGINT after some seconds and started anew: both stores must hold the
-same. Prints seconds and peak resident memory, and writes them to a dated JSON in OUT.
+First the whole video by `divot encode`; then again, stopped by SIGINT after some seconds and started anew: both stores
+must hold the same. Then `divot ask`, which reads clips spread over all of it. Prints seconds and peak resident memory,
+and writes them to a dated JSON in OUT.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from dated_results import write_result
 from divot.data.tokens import TokenStore
 from divot.video import VideoReader
 
+QUESTION = "What happens first?"
 COMMAND = "from divot.cli.main import main; main()"
 
 
-def encode(video: Path, store: Path, model: str, stop_after_s: float | None = None) -> dict[str, float | int]:
-    """Seconds, exit code and peak resident memory of one `divot encode`."""
-    command = [sys.executable, "-c", COMMAND, "encode", str(video), "-o", str(store), "-q"]
+def divot(*arguments: object, stop_after_s: float | None = None) -> dict[str, float | int]:
+    """Seconds, exit code and peak resident memory of one `divot` command."""
     start = time.perf_counter()
-    child = subprocess.Popen([*command, "--model", model])
+    child = subprocess.Popen([sys.executable, "-c", COMMAND, *map(str, arguments), "-q"])
     if stop_after_s is not None:
         time.sleep(stop_after_s)
         child.send_signal(signal.SIGINT)
@@ -44,21 +45,24 @@ def encode(video: Path, store: Path, model: str, stop_after_s: float | None = No
 
 
 def main() -> None:
-    """Encode, stop, resume, compare."""
+    """Encode, stop, resume, compare, ask."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("video", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--stop-after", type=float, default=20.0)
+    parser.add_argument("--max-clips", type=int, default=20, help="clips that are read for the question")
     given = parser.parse_args()
+    model = ("--model", given.model)
     with VideoReader(given.video) as reader:
         facts = {"name": given.video.name, "duration_s": reader.duration_s, "frames": reader.num_frames}
     with tempfile.TemporaryDirectory() as scratch:
         whole, resumed = Path(scratch) / "whole", Path(scratch) / "resumed"
         runs = {
-            "whole": encode(given.video, whole, given.model),
-            "stopped": encode(given.video, resumed, given.model, given.stop_after),
-            "resumed": encode(given.video, resumed, given.model),
+            "whole": divot("encode", given.video, "-o", whole, *model),
+            "stopped": divot("encode", given.video, "-o", resumed, *model, stop_after_s=given.stop_after),
+            "resumed": divot("encode", given.video, "-o", resumed, *model),
+            "ask": divot("ask", given.video, QUESTION, "--max-clips", given.max_clips, *model),
         }
         stores = [TokenStore(folder) for folder in (whole, resumed)]
         tokens = [store.read(store.videos[0].name) for store in stores]
@@ -71,6 +75,7 @@ def main() -> None:
     record = {
         "runs": runs,
         "clips": len(tokens[0]),
+        "clips_asked_about": given.max_clips,
         "same_tokens": is_same,
         "video": facts,
         "model": given.model,

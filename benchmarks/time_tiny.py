@@ -1,4 +1,4 @@
-"""Time `tiny` (or another model): encode and decode one clip, cold and with the model loaded, and a training step.
+"""Time `tiny` (or another model): encode, decode, ask about and make one clip, cold and loaded, and a training step.
 
     python benchmarks/time_tiny.py --out benchmarks/results [--model tiny] [--repeats 9] [--smoke]
 
@@ -24,6 +24,7 @@ from divot.train.diffusion_stage import DiffusionStage
 from divot.train.optimizers import build_optimizers
 from divot.world import clip
 
+QUESTION, CAPTION = "What happens first?", "A red star moves left."
 COLD = "from divot import Divot; from divot.world import clip; d = Divot.from_pretrained({model!r}); "
 
 
@@ -69,11 +70,19 @@ def main() -> None:
     times = {
         "encode_one_clip": seconds(lambda: divot.encode_clip(frames), repeats, device),
         "decode_one_clip": seconds(lambda: divot.decode(tokens), repeats, device),
+        "ask_about_one_clip": seconds(lambda: divot.ask(frames, QUESTION), repeats, device),
+        "make_one_clip": seconds(lambda: divot.generate(CAPTION), repeats, device),
         "training_step_of_8_clips": seconds(step, repeats, device),
     }
     if not given.smoke:
         encode = "d.encode_clip(clip(1, 0).frames)"
-        for name, action in {"encode": encode, "decode": f"d.decode({encode})"}.items():
+        actions = {
+            "encode": encode,
+            "decode": f"d.decode({encode})",
+            "ask": f"d.ask(clip(1, 0).frames, {QUESTION!r})",
+            "make": f"d.generate({CAPTION!r})",
+        }
+        for name, action in actions.items():
             command = [sys.executable, "-c", COLD.format(model=given.model) + action]
             times[f"cold_process_{name}"] = seconds(
                 lambda c=command: subprocess.run(c, check=True), 3, device

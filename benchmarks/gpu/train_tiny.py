@@ -1,10 +1,11 @@
 """Train `tiny` further on whatever is there, and measure what came of it.
 
     python benchmarks/gpu/train_tiny.py --out OUT [--stage tokenizer|lm|adapt] [--start MODEL] [--minutes 8]
-        [--videos FOLDER] [--smoke]
+        [--clips 100] [--videos FOLDER] [--smoke]
 
 Goes on from the weights in MODEL (the bundled ones, or OUT/model of the run before), so any number of runs can follow
-each other. Writes OUT/model and OUT/train_tiny_STAGE.json. Needs no video library unless --videos is given.
+each other. Writes OUT/model every two minutes, so that a job that is killed leaves something, and at the end
+OUT/train_tiny_STAGE.json. Needs no video library unless --videos is given.
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from divot.config.files import write_json
+from divot.config.files import write_json, written_whole
 from divot.config.recipe import read_recipe
 from divot.evaluation import evaluate_world_reconstruction
 from divot.evaluation.world_scores import evaluate_world
 from divot.pipelines.divot import Divot
 from divot.train.run import train
+
+SAVE_EVERY_MINUTES = 2.0
 
 
 def main() -> None:
@@ -34,11 +38,14 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=7.0, help="of training; measuring comes on top")
     parser.add_argument("--steps", type=int, default=3000, help="over which the learning rate falls")
     parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument(
+        "--clips", type=int, default=100, help="that are measured, and a tenth as many stories"
+    )
     parser.add_argument("--videos", help="folder of videos for a fifth of each batch")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="new clips for each run")
     parser.add_argument("--smoke", action="store_true", help="two steps on a CPU")
     given = parser.parse_args()
-    steps, batch_size, clips = (2, 2, 2) if given.smoke else (given.steps, given.batch_size, 200)
+    steps, batch_size, clips = (2, 2, 2) if given.smoke else (given.steps, given.batch_size, given.clips)
     has_gpu = torch.cuda.is_available()
     config = read_recipe(
         f"tiny_{given.stage}",
@@ -61,17 +68,19 @@ def main() -> None:
         },
     )
     with tempfile.TemporaryDirectory() as scratch:
-        run = Path(scratch) / "run"
-        weights = train(config, run, max_minutes=given.minutes, on_progress=print)
-        metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        model = given.out / "model"
-        shutil.rmtree(model, ignore_errors=True)
-        shutil.copytree(weights, model)
+        run, model = Path(scratch) / "run", given.out / "model"
+        metrics: list[dict[str, Any]] = []
+        deadline = time.monotonic() + 60 * given.minutes
+        while (left_s := deadline - time.monotonic()) > 0 and not (metrics and metrics[-1]["step"] == steps):
+            weights = train(config, run, max_minutes=min(SAVE_EVERY_MINUTES, left_s / 60), on_progress=print)
+            metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+            with written_whole(model) as beside:
+                shutil.copytree(weights, beside)
     measured = Divot.from_pretrained(model)
     if given.stage == "tokenizer":
         result = evaluate_world_reconstruction(measured, seed=1, count=clips)
     else:
-        result = evaluate_world(measured, 1, clips, num_stories=clips // 4)
+        result = evaluate_world(measured, 1, clips, num_stories=max(1, clips // 10))
     facts = {"stage": given.stage, "start": given.start, "seed": given.seed, "last_step": metrics[-1]}
     write_json(given.out / f"train_tiny_{given.stage}.json", {**result.to_json(), "training": facts})
 

@@ -34,14 +34,14 @@ from divot.world.verifier import verify
 NUM_CLIPS, NUM_ASKED, NUM_STORIES, NUM_BEST = 8, 3, 2, 2
 _SCALE, _SHEET_STEP = 2, 3
 SAMPLING_WAYS: tuple[tuple[str, TokenSampling, dict[str, Any]], ...] = (
-    ("default: a component for each token, variances times 0.1", TokenSampling(), {}),
+    ("default: a component for each token, variances times 0.1, text guidance 3", TokenSampling(), {}),
     ("--mean", TokenSampling(is_mean=True), {}),
     ("--temperature 1", TokenSampling(temperature=1.0), {}),
     ("--text-guidance 1", TokenSampling(text_guidance=1.0), {}),
     ("--text-guidance 5", TokenSampling(text_guidance=5.0), {}),
     ("--component-temperature 0", TokenSampling(component_temperature=0.0), {}),
-    ("--mean --steps 10", TokenSampling(is_mean=True), {"steps": 10}),
-    ("--mean --guidance 2", TokenSampling(is_mean=True), {"guidance": 2.0}),
+    ("--steps 10", TokenSampling(), {"steps": 10}),
+    ("--guidance 1.5", TokenSampling(), {"guidance": 1.5}),
 )
 
 
@@ -177,7 +177,7 @@ def _page(
     lines = [
         "# Gallery",
         "",
-        f"Made by `divot gallery --model {divot.source} --seed {seed}`: the first clips of the test split.",
+        f"Made by `divot gallery --model {divot.source} --seed {seed}`: a film, and the first clips of the test split.",
         "",
         "## Five frames to 64 tokens to sixteen frames",
         "",
@@ -186,7 +186,8 @@ def _page(
         *_shown(redrawn),
         "## Clips from words",
         "",
-        "Left the clip that the words were written about, right what the model made of the words alone.",
+        "Left the clip that the words were written about, right what the model made of the words alone. The verifier "
+        f"reads {sum(bool(picture.is_right) for picture in made)} of {len(made)} right.",
         "",
         *_shown(made),
         "## Questions",
@@ -210,6 +211,8 @@ def _page(
 def _shown(pictures: Sequence[Picture]) -> list[str]:
     lines = []
     for picture in pictures:
-        verdict = {None: "", True: " *(read right by the verifier)*", False: ""}[picture.is_right]
+        verdict = {None: "", True: " *(read right by the verifier)*", False: " *(not read right)*"}[
+            picture.is_right
+        ]
         lines += [f"![{picture.text}]({picture.file})", "", f"{picture.text}{verdict}", ""]
     return lines
