@@ -26,7 +26,7 @@ from divot.evaluation.run_info import hardware, now, versions
 from divot.lm.model import DivotLM
 from divot.text.pieces import learn_pieces
 from divot.tokenizer import VideoTokenizer
-from divot.train.lm_stage import LanguageModule, TrainingBatch, to_training_batch
+from divot.train.lm_stage import MAX_GROUPS, LanguageModule, TrainingBatch, to_training_batch
 
 PACKED_LENGTH = 2048
 TASKS = {"caption": 1.0, "question": 1.0, "generation": 1.0}
@@ -82,7 +82,7 @@ def main() -> None:
     shape = (sizes.num_tokens, sizes.token_width)
 
     def laid(kept: list[LanguageSample], packed_length: int) -> TrainingBatch:
-        return to_training_batch(module.lm.vocab.pad, shape, packed_length, kept)
+        return to_training_batch(module.lm.vocab.pad, shape, packed_length, MAX_GROUPS, kept)
 
     batches = {
         "on_the_fly": laid(samples, 0),

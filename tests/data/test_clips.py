@@ -4,10 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from divot.config.errors import DataError
 from divot.config.training import DataConfig
 from divot.data.clips import ClipDataset, to_batch
+from divot.video.transform import signed
 
 
 def test_same_seed_and_number_give_the_same_clip_in_any_order(video_file):
@@ -48,7 +50,8 @@ def test_run_stops_where_more_than_the_set_share_cannot_be_read(video_file, tmp_
         [strict[number] for number in range(12)]
 
 
-def test_batch_is_frames_in_minus_one_to_one():
+def test_batch_is_bytes_that_become_minus_one_to_one():
     batch = to_batch([np.full((16, 4, 4, 3), 255, np.uint8), np.zeros((16, 4, 4, 3), np.uint8)])
     assert batch.shape == (2, 16, 3, 4, 4)
-    assert (float(batch.min()), float(batch.max())) == (-1.0, 1.0)
+    assert batch.dtype == torch.uint8
+    assert (float(signed(batch).min()), float(signed(batch).max())) == (-1.0, 1.0)

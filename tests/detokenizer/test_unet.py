@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from detokenizer.small import small_unet
+from divot.config.presets import preset
+from divot.detokenizer.unet import VideoUNet
 
 TIMES = torch.tensor([10, 700])
 
@@ -140,3 +142,9 @@ def test_stride_not_named_is_the_default_one():
     assert torch.equal(unet(latents(), TIMES, context(), torch.tensor([3, 3])), v)
     assert not torch.equal(unet(latents(), TIMES, context(), torch.tensor([8, 8])), v)
     assert small_unet().stride_embedding is None
+
+
+def test_no_parameter_is_a_scalar_so_that_all_can_be_sharded():
+    with torch.device("meta"):
+        unet = VideoUNet(preset("paper").detokenizer.unet)
+    assert [name for name, parameter in unet.named_parameters() if parameter.ndim == 0] == []

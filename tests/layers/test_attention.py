@@ -39,6 +39,13 @@ def test_attend_gives_a_row_for_each_query_whatever_the_number_of_keys():
     assert attend(torch.randn(1, 7, 8), torch.randn(1, 2, 8), torch.randn(1, 2, 8), 4).shape == (1, 7, 8)
 
 
+def test_more_rows_than_one_call_takes_are_attended_to_part_by_part(monkeypatch):
+    query, key, value = torch.randn(7, 3, 8), torch.randn(7, 5, 8), torch.randn(7, 5, 8)
+    wanted = attend(query, key, value, 2)
+    monkeypatch.setattr("divot.layers.attention.MAX_ROWS", 3)
+    torch.testing.assert_close(attend(query, key, value, 2), wanted)
+
+
 def test_block_whose_last_layers_are_zero_is_the_identity():
     block = TransformerBlock(8, 2, QuickGELU(), 1e-6)
     for layer in (block.attention.out, block.mlp[2]):

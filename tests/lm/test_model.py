@@ -13,7 +13,7 @@ from divot.lm.backbone import attention_mask
 from divot.lm.batch import collate
 from divot.lm.heads import RegressionHead
 from divot.lm.model import DivotLM
-from divot.text.sequence import End, SequenceBuilder, Words, WriteClip, packed
+from divot.text.sequence import IGNORED, End, ReadClips, SequenceBuilder, Words, WriteClip, packed
 from lm.small import FAMILIES, NUM_TOKENS, WIDTH, batch_of, clip_tokens, segments, small_lm
 
 
@@ -133,6 +133,15 @@ def test_both_losses_reach_all_their_parameters(family, head):
     (losses.text + losses.video).backward()
     silent = [n for n, p in lm.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
     assert silent == []
+
+
+def test_a_batch_without_words_to_learn_leaves_no_parameter_out():
+    lm = small_lm().train()
+    batch = batch_of(lm, [[Words("what is it?"), ReadClips(1), Words("a star"), End()]])
+    losses = lm(dataclasses.replace(batch, labels=torch.full_like(batch.labels, IGNORED)))
+    assert (float(losses.text), losses.num_words) == (0.0, 0)
+    losses.text.backward()
+    assert [n for n, p in lm.backbone.named_parameters() if p.grad is None] == []
 
 
 def test_losses_fall_on_one_batch():

@@ -6,9 +6,13 @@ import pytest
 import torch
 
 from divot.config.training import LanguageConfig, LoRAConfig, OptimizerConfig, TrainConfig
+from divot.lm.backbone import new_backbone
+from divot.pipelines.divot import Divot
+from divot.text.pieces import learn_pieces
 from divot.train.estimate import STATE_SHARE, Estimate, estimate, places
 from divot.train.optimizers import build_optimizers
 from divot.train.stage import build_stage
+from divot.train.state import MovingAverage
 
 
 @pytest.mark.parametrize("stage", ["tokenizer", "detokenizer", "lm", "adapt"])
@@ -39,7 +43,24 @@ def test_estimate_is_what_a_step_really_keeps(language_folder, stage, use_muon):
     assert told.frozen_parameters == sum(p.numel() for p in module.parameters() if not p.requires_grad)
     assert told.optimizer_bytes == kept
     assert told.gradients_bytes == sum(p.grad.nbytes for p in trained)
-    assert told.average_bytes == told.weights_bytes
+    average = MovingAverage(module, 0.9)
+    copied = [*(p for p in average.module.parameters() if p.requires_grad), *average.module.buffers()]
+    assert told.average_bytes == sum(value.nbytes for value in copied)
+    named = dict(average.module.named_parameters())
+    assert all(named[name].requires_grad for name in average.state_dict() if name in named)
+    shared = {p.data_ptr() for p in module.parameters() if not p.requires_grad}
+    assert shared == {p.data_ptr() for p in average.module.parameters() if not p.requires_grad}
+    assert not {p.data_ptr() for p in trained} & {p.data_ptr() for p in average.module.parameters()}
+
+
+def test_a_plan_needs_no_weights_of_a_backbone_that_lacks_the_places(language_folder, tmp_path):
+    lm = Divot.from_pretrained(language_folder, device="cpu").language_model()
+    folder = tmp_path / "backbone"
+    new_backbone({**lm.backbone.config.to_dict(), "vocab_size": 40}).save_pretrained(folder)
+    learn_pieces(["a red star"], 40).save_pretrained(folder)
+    language = LanguageConfig(backbone=str(folder), lora=LoRAConfig(rank=2))
+    config = TrainConfig(stage="lm", init_model=str(language_folder), language=language)
+    assert estimate(config).trainable_parameters > 0
 
 
 def test_a_place_fits_when_the_state_leaves_the_rest_of_the_gpu():

@@ -14,7 +14,7 @@ from divot.config.training import DataConfig, LanguageConfig, LoRAConfig, Optimi
 from divot.pipelines.divot import Divot
 from divot.pipelines.encode import encode_videos
 from divot.tokenizer import VideoTokenizer
-from divot.train.lm_stage import LanguageStage
+from divot.train.lm_stage import LanguageStage, num_encodings
 from divot.train.run import train
 from divot.video import write_video
 from divot.video.folders import list_videos
@@ -268,6 +268,24 @@ def test_tokens_of_a_store_are_those_that_are_made_on_the_fly(annotated, tmp_pat
         torch.testing.assert_close(given.read_tokens, made.read_tokens, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(given.written_tokens, made.written_tokens, atol=1e-4, rtol=1e-4)
     assert "is not in the token store" in json.loads((tmp_path / "rejects_0.jsonl").read_text())["cause"]
+
+
+def test_processes_of_sharded_weights_run_equally_often_whatever_their_samples(
+    annotated, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("divot.train.lm_stage.ENCODED_AT_ONCE", 5)
+    stage = LanguageStage(dataclasses.replace(annotated, sharded=True))
+    dataset, to_batch = stage.data(12, tmp_path / "rejects.jsonl")
+    batch = to_batch([dataset[number] for number in range(12)])
+    assert len(batch.groups) == 1
+    wanted = stage.module.with_tokens(batch)[0]
+    calls = []
+    stage.module.tokenizer.register_forward_hook(lambda *_: calls.append(1))
+    stage.module.num_encodings = num_encodings(batch) + 2
+    got = stage.module.with_tokens(batch)[0]
+    assert len(calls) == num_encodings(batch) + 2
+    assert torch.equal(got.read_tokens, wanted.read_tokens)
+    assert torch.equal(got.written_tokens, wanted.written_tokens)
 
 
 def test_a_run_on_a_store_alone_needs_no_tokenizer_and_goes_on_as_if_never_stopped(

@@ -113,9 +113,7 @@ class ClipDataset:
 
 
 def to_batch(clips: list[np.ndarray]) -> Any:
-    """Clips uint8 [F, H, W, 3] to one float32 tensor [B, F, 3, H, W] in [-1, 1]."""
+    """Clips uint8 [F, H, W, 3] to one tensor uint8 [B, F, 3, H, W]: from the data workers to the device as bytes."""
     import torch
 
-    from divot.video.transform import from_uint8
-
-    return torch.stack([from_uint8(np.ascontiguousarray(clip)) for clip in clips])
+    return torch.from_numpy(np.stack([clip.transpose(0, 3, 1, 2) for clip in clips]))

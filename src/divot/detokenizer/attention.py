@@ -58,7 +58,8 @@ class SplitCrossAttention(Attention):
         inner = num_heads * head_width
         self.second_key = nn.Linear(context_width, inner, bias=False)
         self.second_value = nn.Linear(context_width, inner, bias=False)
-        self.second_weight = nn.Parameter(torch.tensor(0.0))
+        # Of one axis: a scalar cannot be sharded.
+        self.second_weight = nn.Parameter(torch.zeros(1))
 
     def forward(self, x_BND: Tensor, context: Context | None = None) -> Tensor:
         """[B, N, D] to [B, N, D]."""

@@ -9,6 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+# Batch of one call: CUDA's fast kernels refuse more (pytorch issue 146704).
+MAX_ROWS = 65_535
+
 
 def attend(query_BND: Tensor, key_BND: Tensor, value_BND: Tensor, num_heads: int) -> Tensor:
     """Multi-head softmax attention without a mask; the width is split evenly over the heads.
@@ -25,7 +28,9 @@ def attend(query_BND: Tensor, key_BND: Tensor, value_BND: Tensor, num_heads: int
     query, key, value = (
         x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in (query_BND, key_BND, value_BND)
     )
-    return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+    parts = zip(*(x.split(MAX_ROWS) for x in (query, key, value)), strict=True)
+    read = [F.scaled_dot_product_attention(*part) for part in parts]
+    return (read[0] if len(read) == 1 else torch.cat(read)).transpose(1, 2).flatten(2)
 
 
 @torch.no_grad()

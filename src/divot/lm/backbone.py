@@ -182,11 +182,10 @@ def attention_mask(
     blocks_BK = F.pad(blocks_BL, (num_cached, 0), value=NO_BLOCK)
 
     def of_kind(kind: str) -> Any:
+        make, blocks = create_causal_mask, dict[str, Any](block_sequence_ids=blocks_BK)
         if kind == SLIDING:
             make = create_sliding_window_causal_mask
             blocks = {"or_mask_function": _blocks_in_window(blocks_BK, config.sliding_window)}
-        else:
-            make, blocks = create_causal_mask, {"block_sequence_ids": blocks_BK}
         return make(
             config=config,
             inputs_embeds=embeddings_BLH,

@@ -121,7 +121,9 @@ class DivotLM(nn.Module):
         self.config, self.tokenizer = config, tokenizer
         self.vocab = add_video_tokens(tokenizer)
         if backbone.get_input_embeddings().num_embeddings < len(tokenizer):
-            backbone.resize_token_embeddings(len(tokenizer))
+            # Without weights, for a plan, there is nothing to take a mean of.
+            has_weights = not backbone.get_input_embeddings().weight.is_meta
+            backbone.resize_token_embeddings(len(tokenizer), mean_resizing=has_weights)
         self.backbone = backbone
         hidden_width = backbone.config.get_text_config().hidden_size
         self.input_projection = nn.Sequential(
@@ -297,9 +299,11 @@ class DivotLM(nn.Module):
         labels = batch.labels[:, 1:]
         is_learned = labels != IGNORED
         # The vocabulary's scores are made only where they count.
-        text = hidden.new_zeros((), dtype=torch.float32)
         if bool(is_learned.any()):
             text = F.cross_entropy(self.logits(hidden[:, :-1][is_learned]), labels[is_learned])
+        else:
+            # Every parameter takes part all the same: other processes wait for its gradient.
+            text = 0.0 * self.logits(hidden[:, :1]).sum()
         video = hidden.new_zeros((), dtype=torch.float32)
         if len(batch.written_tokens):
             video = self.head.loss(self.query_states(hidden, batch), self.scaled(batch.written_tokens))

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -44,7 +45,7 @@ from divot.tokenizer import VideoTokenizer
 from divot.train.diffusion_stage import NUM_SHOWN, denoising_loss
 from divot.train.lm_stage import language_dataset
 from divot.video.clips import SEEN_FRAMES
-from divot.video.transform import to_uint8
+from divot.video.transform import signed, to_uint8
 from divot.weights.store import ModelFolder, add_detokenizer, refuse_foreign_folder
 
 TASK = "generate"
@@ -66,7 +67,7 @@ class AdaptationBatch:
     """Clips with the sequences that write them."""
 
     clips: Tensor
-    """[B, F, 3, S, S] in [-1, 1]."""
+    """uint8 [B, F, 3, S, S]."""
     sequences: tuple[Sequence, ...]
     """B of them."""
     numbers: tuple[int, ...]
@@ -130,7 +131,7 @@ class AdaptationModule(nn.Module):
     @torch.no_grad()
     def true_tokens(self, batch: AdaptationBatch) -> Tensor:
         """The clips' own tokens [B, N, D]."""
-        return self.tokenizer(batch.clips[:, list(SEEN_FRAMES)])
+        return self.tokenizer(signed(batch.clips[:, list(SEEN_FRAMES)]).to(self.tokenizer.dtype))
 
     @torch.no_grad()
     def draw(self, batch: AdaptationBatch, true_BND: Tensor, chances: Chance) -> Tensor:
@@ -162,7 +163,7 @@ class AdaptationModule(nn.Module):
             drawn = torch.cat([torch.rand(1, generator=chance) for chance in chances])
             is_true = (drawn < share).to(tokens.device)
             tokens = torch.where(is_true[:, None, None], true.to(tokens), tokens)
-        return denoising_loss(self.detokenizer, batch.clips, tokens, self.config, chances)
+        return denoising_loss(self.detokenizer, signed(batch.clips), tokens, self.config, chances)
 
 
 class AdaptationStage:
@@ -179,7 +180,10 @@ class AdaptationStage:
         lm, detokenizer = self.folder.language_model(lm_name), self.folder.detokenizer(TASK)
         self.module = AdaptationModule(self.folder.tokenizer(), lm, detokenizer, self.config)
         if config.adaptation.cache is not None:
-            self.module.drawn = self._cached(Path(config.adaptation.cache), lm_name)
+            # One process draws, where it trains; the others wait, and read the file.
+            processes = PartialState()
+            with processes.main_process_first():
+                self.module.drawn = self._cached(Path(config.adaptation.cache), lm_name, processes.device)
 
     def _data(self, length: int, rejects_file: Path | None) -> AdaptationDataset:
         size_px = self.module.detokenizer.config.frame_size
@@ -194,8 +198,8 @@ class AdaptationStage:
         return self._data(length, rejects_file), to_adaptation_batch
 
     @torch.no_grad()
-    def _cached(self, file: Path, lm_name: str) -> Tensor:
-        """The tokens of the cache; they are drawn now if the file is not there."""
+    def _cached(self, file: Path, lm_name: str, device: torch.device) -> Tensor:
+        """The tokens of the cache; they are drawn now, on this device, if the file is not there."""
         settings, data = self.config.adaptation, self.config.data
         label = {
             "tokenizer": self.folder.tokenizer_hash,
@@ -215,10 +219,12 @@ class AdaptationStage:
         dataset = self._data(settings.cache_size, None)
         generator = torch.Generator().manual_seed(self.config.seed)
         drawn = []
+        self.module.to(device)
         for first in range(0, settings.cache_size, _DRAWN_AT_ONCE):
             numbers = range(first, min(first + _DRAWN_AT_ONCE, settings.cache_size))
-            batch = to_adaptation_batch([dataset[number] for number in numbers])
-            drawn.append(self.module.draw(batch, self.module.true_tokens(batch), generator))
+            batch = to_adaptation_batch([dataset[number] for number in numbers]).to(device)
+            drawn.append(self.module.draw(batch, self.module.true_tokens(batch), generator).cpu())
+        self.module.cpu()
         tokens = torch.cat(drawn)
         with written_whole(file) as beside:
             save_file({"tokens": tokens}, beside, metadata=label)
@@ -244,7 +250,7 @@ class AdaptationStage:
         generator = torch.Generator().manual_seed(0)
         drawn = module.draw(batch, module.true_tokens(batch), generator)[:NUM_SHOWN]
         decoded = module.detokenizer.decode(drawn)
-        pairs = zip(batch.clips[:NUM_SHOWN], decoded, strict=True)
+        pairs = zip(signed(batch.clips[:NUM_SHOWN]), decoded, strict=True)
         contact_sheet([to_uint8(video) for pair in pairs for video in pair], path.with_suffix(".png"))
 
     def save(self, module: nn.Module, folder: Path) -> None:

@@ -28,7 +28,7 @@ from divot.detokenizer.vae import load_autoencoder
 from divot.layers.component import read_weights
 from divot.tokenizer import VideoTokenizer
 from divot.video.clips import SEEN_FRAMES
-from divot.video.transform import to_uint8
+from divot.video.transform import signed, to_uint8
 
 # Clips of a batch that are shown.
 NUM_SHOWN = 4
@@ -68,7 +68,8 @@ class DiffusionModule(nn.Module):
         return self
 
     def forward(self, clips_BFCHW: Tensor, chances: list[torch.Generator]) -> tuple[Tensor, dict[str, float]]:
-        """Mean v-prediction error of the clips, and that of the clips at the last time alone."""
+        """Mean v-prediction error of the clips, and that of the clips at the last time alone; bytes, or in [-1, 1]."""
+        clips_BFCHW = signed(clips_BFCHW)
         with torch.set_grad_enabled(self.trains_tokenizer and torch.is_grad_enabled()):
             tokens = self.tokenizer(clips_BFCHW[:, list(SEEN_FRAMES)])
         return denoising_loss(self.detokenizer, clips_BFCHW, tokens, self.config, chances)
@@ -146,7 +147,7 @@ class DiffusionStage:
         from divot.video.sheets import contact_sheet
 
         module.update_null_tokens()
-        clips = batch[:NUM_SHOWN]
+        clips = signed(batch[:NUM_SHOWN])
         decoded = module.detokenizer.decode(module.tokenizer(clips[:, list(SEEN_FRAMES)]))
         rows = [to_uint8(video) for pair in zip(clips, decoded, strict=True) for video in pair]
         contact_sheet(rows, path.with_suffix(".png"))

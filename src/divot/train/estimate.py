@@ -53,7 +53,7 @@ class Estimate:
     gradients_bytes: int
     optimizer_bytes: int
     average_bytes: int
-    """The moving average: a second copy of all weights, frozen ones too."""
+    """The moving average: a second copy of the trained weights, and of buffers."""
 
     @property
     def total_bytes(self) -> int:
@@ -102,7 +102,7 @@ def estimate(config: TrainConfig) -> Estimate:
         weights_bytes=weights,
         gradients_bytes=_bytes(trained),
         optimizer_bytes=optimizer_bytes,
-        average_bytes=weights if config.optimizer.ema_decay > 0 else 0,
+        average_bytes=_bytes([*trained, *buffers]) if config.optimizer.ema_decay > 0 else 0,
     )
 
 

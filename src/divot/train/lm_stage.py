@@ -37,6 +37,7 @@ from divot.text import Turn, conversation
 from divot.text.pieces import learn_pieces
 from divot.text.sequence import IGNORED, Sequence, packed
 from divot.tokenizer import VideoTokenizer
+from divot.video.transform import signed
 from divot.weights.store import (
     DEFAULT_LANGUAGE_MODEL,
     ModelFolder,
@@ -47,6 +48,8 @@ from divot.weights.store import (
 # Texts that a new tokenizer's pieces, and clips that the tokens' units are taken from.
 NUM_CORPUS_CLIPS, NUM_STATISTICS_CLIPS = 1500, 256
 NUM_SHOWN = 4
+# Clips: what the tokenizer makes on its way to their tokens is large.
+ENCODED_AT_ONCE = 32
 # Questions, captions and stories differ in length by these many kinds.
 MAX_GROUPS = 3
 log = logging.getLogger(__name__)
@@ -82,7 +85,7 @@ class TrainingBatch:
 
     groups: tuple[SequenceGroup, ...]
     seen: Tensor
-    """[C, F, 3, S, S] in [-1, 1]: the first C clips, which have to be encoded."""
+    """uint8 [C, F, 3, S, S]: the first C clips, which have to be encoded."""
     given: Tensor
     """[G, N, D]: the tokens of the clips after them."""
     left_out: tuple[str, ...]
@@ -101,7 +104,11 @@ class TrainingBatch:
 
 
 def to_training_batch(
-    pad_id: int, token_shape: tuple[int, int], packed_length: int, samples: list[LanguageSample]
+    pad_id: int,
+    token_shape: tuple[int, int],
+    packed_length: int,
+    max_groups: int,
+    samples: list[LanguageSample],
 ) -> TrainingBatch:
     """Join the clips, and lay the sequences in rows.
 
@@ -110,6 +117,7 @@ def to_training_batch(
         token_shape: N and D.
         packed_length: sequences are packed into rows of so many positions; 0 gives each its own row, padded in groups
             of about the same length, which saves most of the padding as well.
+        max_groups: most of these groups.
         samples: of the batch.
     """
     ordered = sorted(samples, key=lambda sample: len(sample.sequence))
@@ -129,7 +137,7 @@ def to_training_batch(
     if packed_length:
         groups = [_packed_rows(placed, packed_length)]
     else:
-        borders = _borders([len(sample.sequence) for sample in ordered])
+        borders = _borders([len(sample.sequence) for sample in ordered], max_groups)
         parts = [placed[begin:end] for begin, end in pairwise([0, *borders, len(placed)])]
         groups = [[[one] for one in part] for part in parts if part]
     left_out = (f"{one.task}: {what}" for one in ordered for what in one.sequence.left_out[:1])
@@ -148,8 +156,8 @@ class _Placed:
         return len(self.sample.sequence)
 
 
-def _borders(lengths: list[int]) -> tuple[int, ...]:
-    """Where to part rows of rising length into `MAX_GROUPS`, so that all groups, padded, are the least positions."""
+def _borders(lengths: list[int], max_groups: int) -> tuple[int, ...]:
+    """Where to part rows of rising length into groups, so that all groups, padded, are the least positions."""
     count = len(lengths)
 
     def padded(borders: tuple[int, ...]) -> int:
@@ -157,7 +165,7 @@ def _borders(lengths: list[int]) -> tuple[int, ...]:
             (end - begin) * lengths[end - 1] for begin, end in pairwise([0, *borders, count]) if end > begin
         )
 
-    return min(combinations_with_replacement(range(count + 1), MAX_GROUPS - 1), key=padded)
+    return min(combinations_with_replacement(range(count + 1), max_groups - 1), key=padded)
 
 
 def _packed_rows(placed: list[_Placed], length: int) -> list[list[_Placed]]:
@@ -192,6 +200,8 @@ class LanguageModule(nn.Module):
         tokenizer.requires_grad_(False)
         self.usual_counts: tuple[float, float] | None = None
         """Words and written clips of a batch in the mean over all batches of the step; None: those of the batch."""
+        self.num_encodings: int | None = None
+        """Calls of the tokenizer for each batch of the step, the same in all processes; None: as many as it takes."""
 
     def train(self, mode: bool = True) -> LanguageModule:
         """The tokenizer stays in evaluation mode."""
@@ -202,11 +212,23 @@ class LanguageModule(nn.Module):
     @torch.no_grad()
     def with_tokens(self, batch: TrainingBatch) -> list[LanguageBatch]:
         """The groups of a batch with the tokens of their clips."""
-        tokens = batch.given
-        if len(batch.seen):
-            encoded = self.tokenizer(batch.seen.to(self.tokenizer.dtype)).float()
-            tokens = torch.cat([encoded, tokens])
+        encoded = []
+        count = num_encodings(batch) if self.num_encodings is None else self.num_encodings
+        for first in range(0, ENCODED_AT_ONCE * count, ENCODED_AT_ONCE):
+            seen = batch.seen[first : first + ENCODED_AT_ONCE]
+            if len(seen):
+                encoded.append(self._encoded(seen))
+            else:
+                # Sharded weights are gathered by all processes at once: this one helps the others.
+                config = self.tokenizer.config
+                shape = (1, config.num_frames, 3, config.frame_size, config.frame_size)
+                self._encoded(torch.zeros(shape, dtype=torch.uint8, device=batch.given.device))
+        tokens = torch.cat([*encoded, batch.given])
         return [group.with_tokens(tokens) for group in batch.groups]
+
+    def _encoded(self, seen: Tensor) -> Tensor:
+        tokens: Tensor = self.tokenizer(signed(seen).to(self.tokenizer.dtype))
+        return tokens.float()
 
     def forward(
         self, batch: TrainingBatch, chances: list[torch.Generator]
@@ -351,14 +373,16 @@ class LanguageStage:
         """Sequences of the tasks, with the frames of their clips."""
         lm, tokenizer = self.module.lm, self.module.tokenizer
         shape = (lm.config.num_tokens, lm.config.token_width)
-        size_px = tokenizer.config.frame_size
+        size_px, packed_length = tokenizer.config.frame_size, self.config.language.packed_length
+        # All processes have to run sharded blocks equally often.
+        max_groups = 1 if self.config.sharded else MAX_GROUPS
         return (
             language_dataset(self.config, lm, size_px, length, rejects_file, self.tokens),
-            partial(to_training_batch, lm.vocab.pad, shape, self.config.language.packed_length),
+            partial(to_training_batch, lm.vocab.pad, shape, packed_length, max_groups),
         )
 
     def begin_step(self, batches: Many[Any]) -> None:
-        """Count words and written clips over all batches of all processes, and tell of sequences cut short."""
+        """Count words, written clips and encodings over all processes, and tell of sequences cut short."""
         left_out = [what for batch in batches for what in batch.left_out]
         if left_out and not self._has_warned:
             log.warning(
@@ -374,6 +398,10 @@ class LanguageStage:
             total = counts.to(self.module.lm.device, torch.float32)
             distributed.all_reduce(total)
             counts = total / distributed.get_world_size()
+            if self.config.sharded:
+                most = torch.tensor(max(map(num_encodings, batches)), device=self.module.lm.device)
+                distributed.all_reduce(most, distributed.ReduceOp.MAX)
+                self.module.num_encodings = int(most)
         words, clips = counts.tolist()
         self.module.usual_counts = (words, clips)
 
@@ -399,9 +427,14 @@ class LanguageStage:
             add_language_model(beside, DEFAULT_LANGUAGE_MODEL, module.lm)
 
 
+def num_encodings(batch: TrainingBatch) -> int:
+    """How often the tokenizer runs for a batch."""
+    return -(-len(batch.seen) // ENCODED_AT_ONCE)
+
+
 @torch.no_grad()
 def _sample_tokens(tokenizer: VideoTokenizer, sample: LanguageSample) -> Tensor:
-    return tokenizer(to_batch(list(sample.seen))) if sample.tokens is None else sample.tokens.float()
+    return tokenizer(signed(to_batch(list(sample.seen)))) if sample.tokens is None else sample.tokens.float()
 
 
 def _said(lm: DivotLM, batch: LanguageBatch, row: int, clips: Tensor) -> list[str]:

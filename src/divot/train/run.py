@@ -38,10 +38,10 @@ from divot.train.optimizers import build_optimizers, rate_share
 from divot.train.stage import build_stage
 from divot.train.state import (
     CheckpointWriter,
+    MovingAverage,
     TrainState,
     checkpoints,
     load_checkpoint,
-    moving_average,
     told_if_unwritable,
 )
 
@@ -99,7 +99,8 @@ def train(
     stage = build_stage(config)
     is_sharded = config.sharded and accelerator.num_processes > 1
     module = stage.module if is_sharded else stage.module.to(accelerator.device)
-    average = moving_average(module, config.optimizer.ema_decay)
+    decay = config.optimizer.ema_decay
+    average = MovingAverage(module, decay) if decay else None
     if is_sharded:
         for copy in (module, *([] if average is None else [average.module])):
             shard(copy, accelerator.device)

@@ -6,6 +6,7 @@ Each process writes its share; any number of processes can take it up.
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 import shutil
@@ -22,10 +23,9 @@ import torch
 import torch.distributed.checkpoint as dcp
 from accelerate import Accelerator
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from typing_extensions import Self
 
 from divot.config.errors import CheckpointError
@@ -36,11 +36,40 @@ warnings.filterwarnings("ignore", message="torch.distributed is disabled", categ
 NUM_NORMS, MIN_NORMS = 100, 20
 
 
-def moving_average(module: nn.Module, decay: float) -> AveragedModel | None:
-    """A moving average of the module's weights, to begin with a copy of them; None without a decay."""
-    if decay == 0:
-        return None
-    return AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=False).eval()
+class MovingAverage:
+    """A moving average of a module's weights; frozen ones, and all at the beginning, are those of the module.
+
+    Args:
+        module: the module.
+        decay: share of the average that stays in each step.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        # Frozen weights may be many times those that are trained: they are shared, not copied.
+        shared: dict[int, Any] = {id(p): p for p in module.parameters() if not p.requires_grad}
+        self.module, self.decay = copy.deepcopy(module, shared).eval(), decay
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        """Take trained weights into the average; buffers are copied."""
+        kept, trained = (_trained(one) for one in (self.module, module))
+        torch._foreach_lerp_(kept, trained, 1 - self.decay)
+        for buffer, new in zip(self.module.buffers(), module.buffers(), strict=True):
+            buffer.copy_(new)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is averaged, and buffers."""
+        named = self.module.named_parameters(remove_duplicate=False)
+        frozen = {name for name, parameter in named if not parameter.requires_grad}
+        return {name: value for name, value in self.module.state_dict().items() if name not in frozen}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        self.module.load_state_dict(state, strict=False)
+
+
+def _trained(module: nn.Module) -> list[Tensor]:
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]
 
 
 class TrainState:
@@ -49,7 +78,7 @@ class TrainState:
     Args:
         module: what is trained.
         optimizers: of its parameters.
-        average: of its weights, see `moving_average`.
+        average: of its weights, if there is one.
         spike_factor: see `is_spike`; 0 keeps no norms.
     """
 
@@ -57,7 +86,7 @@ class TrainState:
         self,
         module: nn.Module,
         optimizers: list[torch.optim.Optimizer],
-        average: AveragedModel | None,
+        average: MovingAverage | None,
         spike_factor: float = 0.0,
     ) -> None:
         self.module, self.optimizers, self.spike_factor = module, optimizers, spike_factor
@@ -81,11 +110,9 @@ class TrainState:
         return is_judged and norm > self.spike_factor * median(self.norms)
 
     def update_average(self) -> None:
-        """Take the trained weights into the moving average; buffers are copied."""
+        """Take the trained weights into the moving average."""
         if self._average is not None:
-            self._average.update_parameters(self.module)
-            for kept, buffer in zip(self._average.module.buffers(), self.module.buffers(), strict=True):
-                kept.copy_(buffer)
+            self._average.update(self.module)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything as tensors, under stable names."""

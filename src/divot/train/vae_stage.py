@@ -21,7 +21,7 @@ from divot.data.clips import ClipDataset, to_batch
 from divot.detokenizer.vae import build_autoencoder, load_autoencoder
 from divot.train.vae_start import start_from_patches
 from divot.video.clips import CLIP_FRAMES
-from divot.video.transform import from_uint8, to_uint8
+from divot.video.transform import from_uint8, signed, to_uint8
 
 # Frames whose patches the principal components are taken from.
 NUM_START_FRAMES = 400
@@ -40,10 +40,10 @@ class VaeModule(nn.Module):
         self.register_buffer("latent_power", torch.ones(()))
 
     def forward(self, clips_BFCHW: Tensor, chances: list[torch.Generator]) -> tuple[Tensor, dict[str, float]]:
-        """Loss of one random frame of each clip."""
+        """Loss of one random frame of each clip; clips as bytes or in [-1, 1]."""
         batch, frames = clips_BFCHW.shape[:2]
         picked = torch.cat([torch.randint(0, frames, (1,), generator=chance) for chance in chances])
-        images = clips_BFCHW[torch.arange(batch), picked.to(clips_BFCHW.device)]
+        images = signed(clips_BFCHW[torch.arange(batch), picked.to(clips_BFCHW.device)])
         posterior = self.vae.encode(images).latent_dist
         shape = posterior.mean.shape[1:]
         noise = torch.stack([torch.randn(shape, generator=chance) for chance in chances]).to(images)
@@ -93,7 +93,7 @@ class VaeStage:
         from divot.video.sheets import contact_sheet
 
         rows = []
-        for clip in batch[:NUM_SHOWN]:
+        for clip in signed(batch[:NUM_SHOWN]):
             decoded = module.vae.decode(module.vae.encode(clip).latent_dist.mean).sample
             rows += [to_uint8(clip), to_uint8(decoded.clamp(-1, 1))]
         contact_sheet(rows, path.with_suffix(".png"))

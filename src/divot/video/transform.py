@@ -80,9 +80,15 @@ def from_uint8(frames: np.ndarray) -> torch.Tensor:
         ValueError: if `frames` is not uint8 [T, H, W, 3] with T, H, W above 0.
     """
     _check_frames(frames)
-    video = torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2))).float()
+    return signed(torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2))))
+
+
+def signed(frames: torch.Tensor) -> torch.Tensor:
+    """Bytes of any shape to float32 in [-1, 1]; what has floats already stays as it is."""
+    if frames.dtype != torch.uint8:
+        return frames
     # In this order and not as x / 127.5 - 1: the last bit is then the official one.
-    return video.div_(255).sub_(0.5).div_(0.5)
+    return frames.float().div_(255).sub_(0.5).div_(0.5)
 
 
 def to_uint8(video: torch.Tensor) -> np.ndarray:

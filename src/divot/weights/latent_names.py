@@ -89,7 +89,7 @@ def _spatial(transformer: Pair, is_split: bool) -> list[Entry]:
         entries += [
             *second.of("to_k_ip", "second_key").weight(),
             *second.of("to_v_ip", "second_value").weight(),
-            second.of("alpha", "second_weight").entry(),
+            second.of("alpha", "second_weight").entry(is_scalar=True),
         ]
     return entries
 

@@ -24,6 +24,8 @@ class Entry:
     """Axes of length one that theirs has in front."""
     trailing: int = 0
     """Axes of length one that theirs has behind."""
+    is_scalar: bool = False
+    """Theirs has no axis, ours one of length one."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,9 @@ class Pair:
         ours = theirs if ours is None else ours
         return Pair(_joined(self.theirs, theirs), _joined(self.ours, ours))
 
-    def entry(self, leading: int = 0, trailing: int = 0) -> Entry:
+    def entry(self, leading: int = 0, trailing: int = 0, is_scalar: bool = False) -> Entry:
         """The entry of a parameter."""
-        return Entry(self.theirs, (self.ours,), leading, trailing)
+        return Entry(self.theirs, (self.ours,), leading, trailing, is_scalar)
 
     def weight(self, trailing: int = 0) -> list[Entry]:
         """The weight alone."""
@@ -97,7 +99,8 @@ def to_ours(
         if tensor.shape != wanted:
             misshapen.append(f"{entry.theirs} {list(tensor.shape)}, wanted {list(wanted)}")
             continue
-        tensor = tensor.reshape(tensor.shape[entry.leading : tensor.ndim - entry.trailing])
+        axes = tensor.shape[entry.leading : tensor.ndim - entry.trailing]
+        tensor = tensor.reshape([1] if entry.is_scalar else axes)
         parts = tensor.split([shapes[name][0] for name in entry.ours]) if len(entry.ours) > 1 else [tensor]
         tensors.update(zip(entry.ours, parts, strict=True))
     return Renamed(tensors, missing, sorted(theirs.keys() - known), misshapen)
@@ -121,5 +124,7 @@ def to_theirs(entries: Iterable[Entry], ours: Mapping[str, Tensor]) -> Renamed:
 
 
 def _shape_of_theirs(entry: Entry, shapes: list[torch.Size]) -> torch.Size:
+    if entry.is_scalar:
+        return torch.Size([])
     rows = [sum(shape[0] for shape in shapes), *shapes[0][1:]] if len(shapes) > 1 else shapes[0]
     return torch.Size([1] * entry.leading + list(rows) + [1] * entry.trailing)
