@@ -3,7 +3,7 @@
 Files, in the order of the flow:
 
     batch.py      sequences to one batch of tensors
-    mask.py       who may look at whom, in words of our own and of the official code
+    mask.py       the official code's mask values, as block ids
     backbone.py   any causal language model of transformers, its mask, and a LoRA on it
     chance.py     one chance for a batch, or one a row
     heads/        hidden states of the queries to tokens: Gaussian mixture, regression, diffusion
