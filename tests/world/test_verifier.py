@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from divot.world import Background, Event, Scene, Sprite, render, sample_scene
-from divot.world.verifier import Verdict, compare, read_scene, verify
+from divot.world.verifier import Reading, Verdict, compare, read_scene, verify
 from divot.world.vocabulary import COLOURS, MOTIONS, SHAPES
 
 PLAIN = Background("plain", "grey")
@@ -150,3 +150,10 @@ def test_frames_of_a_wrong_shape_are_refused(frames):
 def test_frames_of_a_wrong_type_are_refused():
     with pytest.raises(ValueError, match="frames: got float64, wanted uint8"):
         read_scene(np.zeros((16, 64, 64, 3)))
+
+
+def test_where_nothing_is_wanted_nothing_may_be_shown():
+    empty, shown = Reading(()), read_scene(render(scene_of("stays")))
+    assert compare(empty, empty).all
+    assert not compare(shown, empty).all
+    assert not compare(empty, shown).all

@@ -117,6 +117,9 @@ def compare(reading: Reading, scene: Scene | Reading) -> Verdict:
     """
     if len(reading.sprites) != len(scene.sprites):
         return Verdict(False, False, False, False)
+    if not scene.sprites:
+        # Nothing is wanted (all have disappeared), and nothing is shown.
+        return Verdict(True, True, True, True)
     best = (False, False, False)
     for read in permutations(reading.sprites):
         wanted: Sequence[Sprite | SpriteReading] = scene.sprites
