@@ -1,4 +1,4 @@
-"""Draw the curves of the runs that made `tiny`, one behind the other: docs/results/curves.png.
+"""Draw the curves of the runs that made `tiny`, and of the last two, which do not ship, one behind the other.
 
 pip install matplotlib
 python scripts/plot_curves.py docs/results docs/results/curves.png
