@@ -1,7 +1,9 @@
 """Draw the curves of the runs that made `tiny`, and of the last two, which do not ship, one behind the other.
 
-pip install matplotlib
-python scripts/plot_curves.py docs/results docs/results/curves.png
+    pip install matplotlib
+    python scripts/plot_curves.py docs/results docs/results/curves.png
+
+matplotlib is for this picture alone, and no dependency of the project.
 """
 
 from __future__ import annotations
