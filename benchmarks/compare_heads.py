@@ -16,7 +16,7 @@ from divot.config.files import write_json
 from divot.config.recipe import read_recipe
 from divot.evaluation.world_report import score_text
 from divot.evaluation.world_scores import evaluate_world
-from divot.lm.generate import TokenSampling
+from divot.lm.sampling import TokenSampling
 from divot.pipelines.divot import Divot
 from divot.train.run import train
 

@@ -3,7 +3,7 @@
 import pytest
 
 from divot.evaluation import story_scores as scores
-from divot.lm.generate import TokenSampling
+from divot.lm.sampling import TokenSampling
 from divot.pipelines.divot import Divot
 from divot.pipelines.story import StoryClip
 from divot.world import render

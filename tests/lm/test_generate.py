@@ -6,8 +6,12 @@ import pytest
 import torch
 
 from divot.config.errors import RecipeError
-from divot.lm.generate import Dialogue, TextSampling, TokenSampling, unprompted, without_places
-from divot.text import ReadClips, Words, WriteClip
+from divot.lm.batch import collate
+from divot.lm.chance import spawned
+from divot.lm.generate import Dialogue, unprompted
+from divot.lm.likelihood import caption_log_likelihoods
+from divot.lm.sampling import TextSampling, TokenSampling, settled, without_places
+from divot.text import ReadClips, Turn, Words, WriteClip, caption_request
 from divot.text.sequence import End
 from lm.small import NUM_TOKENS, WIDTH, batch_of, clip_tokens, small_lm
 
@@ -143,6 +147,64 @@ def test_a_head_without_densities_cannot_be_guided():
     assert torch.equal(begin(lm, ["make it"]).write_clip(), plain)
 
 
+def test_a_likelihood_is_that_of_the_loss(lm):
+    captions, clips = ["a red star", "a green circle moves to the left"], clip_tokens(2)
+    found = caption_log_likelihoods(lm, torch.stack(clips), captions)
+    builder = lm.builder()
+    for caption, clip, likelihood in zip(captions, clips, found, strict=True):
+        segments = lm.segments([Turn(caption_request(), caption, clips=1)])
+        batch = collate([builder.build(segments)], [clip], [], lm.vocab.pad, (NUM_TOKENS, WIDTH))
+        with torch.no_grad():
+            losses = lm(batch)
+        assert likelihood == pytest.approx(-float(losses.text) * losses.num_words, abs=1e-3)
+
+
+@pytest.mark.parametrize("queries", ["bidirectional", "autoregressive"])
+def test_of_candidates_the_one_is_kept_that_reads_best(queries):
+    lm = small_lm("gmm", queries)
+    text = "make a red star"
+    kept = begin(lm, [text], seed=3).write_clip(TokenSampling(candidates=4), words=["a red star"])
+    each = begin(lm, [text] * 4)
+    each.generator = spawned(torch.Generator().manual_seed(3), 1, 4)
+    drawn = each.write_clip()
+    likely = caption_log_likelihoods(lm, drawn, ["a red star"] * 4)
+    assert len(set(likely.tolist())) == 4
+    assert torch.allclose(kept[0], drawn[likely.argmax()], atol=1e-5)
+
+
+def test_a_row_of_candidates_is_the_same_alone_and_in_a_batch():
+    lm = small_lm("gmm", "autoregressive")
+    texts, words = ["make a red star", "make it"], ["a red star", "a blue circle"]
+    sampling, builder = TokenSampling(candidates=3), lm.builder()
+
+    def written(rows):
+        begun = [builder.build([Words(texts[row])]) for row in rows]
+        chances = [torch.Generator().manual_seed(row) for row in rows]
+        return Dialogue(lm, begun, (), chances).write_clip(sampling, words=[words[row] for row in rows])
+
+    together = written([0, 1])
+    assert torch.allclose(together[0], written([0])[0], atol=1e-5)
+    assert torch.allclose(together[1], written([1])[0], atol=1e-5)
+
+
+def test_after_candidates_it_goes_on_from_the_clip_that_was_kept():
+    lm = small_lm("gmm", "autoregressive")
+    dialogue = begin(lm, ["make it"], seed=3)
+    kept = dialogue.write_clip(TokenSampling(candidates=4), words=["a red star"])
+    whole = lm.builder().build([Words("make it"), WriteClip()])
+    fresh = Dialogue(lm, [whole], (), None, list(kept))
+    assert dialogue.batch_size == 1
+    assert torch.allclose(dialogue.next_scores(), fresh.next_scores(), atol=1e-4)
+
+
+def test_where_all_draws_are_the_same_there_is_one_candidate():
+    many = TokenSampling(candidates=4)
+    assert settled(small_lm("gmm"), many).candidates == 4
+    assert settled(small_lm("diffusion"), many).candidates == 4
+    assert settled(small_lm("regression"), many).candidates == 1
+    assert settled(small_lm("gmm"), dataclasses.replace(many, is_mean=True)).candidates == 1
+
+
 @pytest.mark.parametrize("keeps_places", [False, True])
 def test_autoregressive_tokens_follow_from_those_written(keeps_places):
     lm = small_lm("regression", "autoregressive", keeps_places=keeps_places)
@@ -180,3 +242,5 @@ def test_settings_out_of_range_are_named(wrong):
         TokenSampling(temperature=-0.1)
     with pytest.raises(RecipeError, match="text_guidance"):
         TokenSampling(text_guidance=0.5)
+    with pytest.raises(RecipeError, match="candidates"):
+        TokenSampling(candidates=0)

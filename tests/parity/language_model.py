@@ -11,9 +11,10 @@ from transformers import DynamicCache, MistralConfig, PreTrainedTokenizerFast
 from divot.config.models import HeadConfig, LanguageModelConfig
 from divot.lm.backbone import attention_mask, new_backbone
 from divot.lm.batch import LanguageBatch, collate
-from divot.lm.generate import Dialogue, TextSampling, official_scores
+from divot.lm.generate import Dialogue
 from divot.lm.mask import official_block_ids
 from divot.lm.model import DivotLM
+from divot.lm.sampling import TextSampling, official_scores
 from divot.text.sequence import Sequence
 from divot.weights.names import Entry
 from divot.weights.official_llm_names import agent_names

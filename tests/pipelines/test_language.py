@@ -10,7 +10,8 @@ from PIL import Image
 
 from divot import world
 from divot.config.errors import CheckpointError, RecipeError
-from divot.lm.generate import Dialogue, TextSampling, TokenSampling
+from divot.lm.generate import Dialogue
+from divot.lm.sampling import TextSampling, TokenSampling
 from divot.pipelines.describe import answer
 from divot.pipelines.divot import Divot
 from divot.pipelines.generate import (

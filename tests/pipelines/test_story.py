@@ -8,7 +8,7 @@ import torch
 
 from divot import world
 from divot.config.errors import DataError, RecipeError
-from divot.lm.generate import TextSampling
+from divot.lm.sampling import TextSampling
 from divot.pipelines.divot import Divot
 from divot.pipelines.story import tell_story
 from divot.pipelines.story_files import make_story, read_story

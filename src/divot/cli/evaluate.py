@@ -137,6 +137,7 @@ def world(
     temperature: options.Temperature = None,
     component_temperature: options.ComponentTemperature = None,
     text_guidance: options.TextGuidance = None,
+    candidates: options.Candidates = None,
     model: options.Model = "tiny",
     device: options.Device = "auto",
     dtype: options.Dtype = DtypeName.float32,
@@ -149,6 +150,7 @@ def world(
     with screen.progress("evaluate") as on_progress:
         from divot.evaluation.world_report import score_rows, write_world_report
         from divot.evaluation.world_scores import evaluate_world
+        from divot.lm.sampling import TokenSampling
         from divot.pipelines.divot import Divot
 
         if num_stories is None:
@@ -159,7 +161,7 @@ def world(
             num_clips,
             has_controls,
             has_generation,
-            options.token_sampling(is_mean, temperature, component_temperature, text_guidance),
+            TokenSampling(is_mean, temperature, component_temperature, text_guidance, candidates),
             lambda share: on_progress(share, 0),
             num_stories,
         )

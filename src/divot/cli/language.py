@@ -13,7 +13,7 @@ from divot.cli.options import DtypeName, FitName, SeamName
 from divot.cli.screen import Screen, print_warning
 
 if TYPE_CHECKING:
-    from divot.lm.generate import TextSampling
+    from divot.lm.sampling import TextSampling
 
 EXIT_SOME_FAILED = 1
 
@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _sampling(temperature: float, top_p: float, max_tokens: int) -> TextSampling:
-    from divot.lm.generate import TextSampling
+    from divot.lm.sampling import TextSampling
 
     return TextSampling(temperature=temperature, top_p=top_p, max_new_tokens=max_tokens)
 
@@ -150,6 +150,7 @@ def generate(
     temperature: options.Temperature = None,
     component_temperature: options.ComponentTemperature = None,
     text_guidance: options.TextGuidance = None,
+    candidates: options.Candidates = None,
     steps: options.Steps = None,
     guidance: options.Guidance = None,
     model: options.Model = "tiny",
@@ -162,10 +163,11 @@ def generate(
     """Make clips, or films of several clips, from words."""
     screen = Screen(as_json, quiet)
     with screen.progress("generate") as on_progress:
+        from divot.lm.sampling import TokenSampling
         from divot.pipelines.divot import Divot
         from divot.pipelines.generate import each_generated, write_generated
 
-        sampling = options.token_sampling(is_mean, temperature, component_temperature, text_guidance)
+        sampling = TokenSampling(is_mean, temperature, component_temperature, text_guidance, candidates)
         divot = Divot.from_pretrained(model, device, dtype.value)
         made = each_generated(
             divot, text, count, seed, sampling, steps, guidance, is_image, clips, seam.value, on_progress

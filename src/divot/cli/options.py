@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from divot.lm.generate import TokenSampling
 
 
 class DtypeName(str, Enum):
@@ -108,7 +105,9 @@ VideoOut = Annotated[
 Mean = Annotated[bool, typer.Option("--mean", help="Take the mean of what is predicted, not a draw.")]
 Temperature = Annotated[
     float | None,
-    typer.Option("--temperature", min=0.0, help="Factor on the variances of a draw.", show_default="0.1"),
+    typer.Option(
+        "--temperature", min=0.0, help="Factor on the variances of a draw.", show_default="the model's"
+    ),
 ]
 ComponentTemperature = Annotated[
     float | None,
@@ -116,7 +115,7 @@ ComponentTemperature = Annotated[
         "--component-temperature",
         min=0.0,
         help="Below 1 likelier parts of the mixture are drawn more often; 0 takes the likeliest.",
-        show_default="1",
+        show_default="the model's",
     ),
 ]
 TextGuidance = Annotated[
@@ -128,20 +127,12 @@ TextGuidance = Annotated[
         show_default="the model's",
     ),
 ]
-
-
-def token_sampling(
-    is_mean: bool,
-    temperature: float | None,
-    component_temperature: float | None,
-    text_guidance: float | None,
-) -> TokenSampling:
-    """How tokens are drawn, what is not given left as it is."""
-    from divot.lm.generate import TokenSampling
-
-    given = {
-        "temperature": temperature,
-        "component_temperature": component_temperature,
-        "text_guidance": text_guidance,
-    }
-    return TokenSampling(is_mean, **{name: value for name, value in given.items() if value is not None})
+Candidates = Annotated[
+    int | None,
+    typer.Option(
+        "--candidates",
+        min=1,
+        help="Clips drawn for each, of which the one is kept that the model itself reads as the words say.",
+        show_default="the model's",
+    ),
+]

@@ -31,6 +31,7 @@ def story(
     temperature: options.Temperature = None,
     component_temperature: options.ComponentTemperature = None,
     text_guidance: options.TextGuidance = None,
+    candidates: options.Candidates = None,
     steps: options.Steps = None,
     guidance: options.Guidance = None,
     fit: options.Fit = FitName.crop,
@@ -44,6 +45,7 @@ def story(
     """Tell a story in words and clips."""
     from dataclasses import replace
 
+    from divot.lm.sampling import TokenSampling
     from divot.pipelines.divot import Divot
     from divot.pipelines.story import STORY_WORDS
     from divot.pipelines.story_files import make_story
@@ -56,7 +58,7 @@ def story(
         clips,
         seed,
         replace(STORY_WORDS, temperature=word_temperature),
-        options.token_sampling(is_mean, temperature, component_temperature, text_guidance),
+        TokenSampling(is_mean, temperature, component_temperature, text_guidance, candidates),
         go_on,
         first_clip,
         fit.value,

@@ -204,6 +204,12 @@ class LanguageModelConfig:
     text_guidance: float = 1.0
     """How far the words guide the draw of a clip, unless the caller says; above 1 it takes a mixture, and weights
     trained with `prompt_drop`."""
+    temperature: float = 0.1
+    """Factor on the variances of a mixture when a clip is drawn, unless the caller says."""
+    component_temperature: float = 1.0
+    """How evenly the components of a mixture are drawn, unless the caller says; 0 takes the likeliest."""
+    candidates: int = 1
+    """Clips that are drawn for one, of which the model keeps that which it reads best, unless the caller says."""
     uses_chat_template: bool = False
     """Put requests in the tokenizer's own chat template instead of [INST] ... [/INST]."""
     backbone: dict[str, Any] = field(default_factory=dict)

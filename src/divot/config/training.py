@@ -145,9 +145,9 @@ class AdaptationConfig:
     """What the adapt stage adds: how the language model's tokens are drawn. Captions come from where those of the lm
     stage come from, see `LanguageConfig.annotations`."""
 
-    temperature: float = 0.1
-    """Factor on the variances of the mixture, as in generation."""
-    component_temperature: float = 1.0
+    temperature: float | None = None
+    """Factor on the variances of the mixture; None: as in generation."""
+    component_temperature: float | None = None
     true_share: float = 0.0
     """Share of the clips that are de-noised under their own tokens, so that reconstruction is not forgotten."""
     cache: str | None = None

@@ -8,5 +8,7 @@ Files, in the order of the flow:
     chance.py     one chance for a batch, or one a row
     heads/        hidden states of the queries to tokens: Gaussian mixture, regression, diffusion
     model.py      backbone, input projection and head in one: both losses
+    sampling.py   how words are chosen and tokens drawn
+    likelihood.py how likely the model finds words of a clip
     generate.py   writing text and clips on one cache
 """

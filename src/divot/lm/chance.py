@@ -32,6 +32,13 @@ def choices(weights: Tensor, count: int, chance: Chance) -> Tensor:
     return drawn.view(*weights.shape[:-1], count)
 
 
+def spawned(chance: Chance, batch: int, count: int) -> list[torch.Generator]:
+    """In the place of each row `count` rows, each with a chance of its own that the row's decides."""
+    owners = _of_rows(chance, batch) if isinstance(chance, Sequence) else [chance] * batch
+    seeds = [seed for own in owners for seed in torch.randint(2**62, (count,), generator=own).tolist()]
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
 def _of_rows(chance: Sequence[torch.Generator], batch: int) -> Sequence[torch.Generator]:
     if len(chance) != batch:
         raise ValueError(f"chance: got {len(chance)} generators, wanted one for each of {batch} rows")

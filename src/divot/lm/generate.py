@@ -7,182 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Sequence as Many
-from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
-from transformers.generation.logits_process import (
-    LogitsProcessorList,
-    RepetitionPenaltyLogitsProcessor,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
+from transformers.generation.logits_process import LogitsProcessorList
 
-from divot.config.errors import RecipeError
 from divot.lm.batch import collate
-from divot.lm.chance import Chance, choices
-from divot.lm.heads import GaussianMixtureHead
+from divot.lm.chance import Chance, choices, spawned
+from divot.lm.likelihood import caption_log_likelihoods
 from divot.lm.model import DivotLM
+from divot.lm.sampling import (
+    SettledSampling,
+    TextSampling,
+    TokenSampling,
+    draw_tokens,
+    settled,
+    without_places,
+)
 from divot.text import Turn, WriteClip, video_request
 from divot.text.sequence import NO_BLOCK, Sequence
-from divot.text.vocab import VideoVocab
-
-# Draws of a token among which guidance chooses.
-_CANDIDATES = 32
-
-
-@dataclass(frozen=True)
-class TextSampling:
-    """How the next word piece is chosen."""
-
-    temperature: float = 0.0
-    """0 takes the likeliest; the official code takes 0.7."""
-    top_p: float = 1.0
-    """Smallest set of pieces with so much probability; the official code takes 0.5."""
-    top_k: int = 0
-    """So many likeliest pieces; 0: all. In the official code 50, the default of transformers."""
-    repetition_penalty: float = 1.0
-    max_new_tokens: int = 256
-
-    def __post_init__(self) -> None:
-        ranges = {
-            "temperature": (self.temperature >= 0, "0 or more"),
-            "top_p": (0 < self.top_p <= 1, "above 0, at most 1"),
-            "top_k": (self.top_k >= 0, "0 or more"),
-            "repetition_penalty": (self.repetition_penalty > 0, "above 0"),
-            "max_new_tokens": (self.max_new_tokens >= 1, "1 or more"),
-        }
-        for name, (is_fine, wanted) in ranges.items():
-            if not is_fine:
-                raise RecipeError(name, f"is {getattr(self, name)}", f"Give {wanted}")
-
-    def processors(self) -> LogitsProcessorList:
-        """The same as transformers' processors, in its order."""
-        chain = LogitsProcessorList()
-        if self.repetition_penalty != 1.0:
-            chain.append(RepetitionPenaltyLogitsProcessor(self.repetition_penalty))
-        if self.temperature > 0:
-            chain.append(TemperatureLogitsWarper(self.temperature))
-            if self.top_k:
-                chain.append(TopKLogitsWarper(self.top_k))
-            if self.top_p < 1:
-                chain.append(TopPLogitsWarper(self.top_p))
-        return chain
-
-
-@dataclass(frozen=True)
-class TokenSampling:
-    """How the tokens of a clip are drawn from what the head predicts."""
-
-    is_mean: bool = False
-    """Take the mean of the prediction instead of a draw."""
-    temperature: float = 0.1
-    """Of a mixture: factor on its variances; the official generation takes 0.1."""
-    component_temperature: float = 1.0
-    """Of a mixture: below 1 likelier components are drawn more often, 0 takes the likeliest."""
-    text_guidance: float | None = None
-    """Of a mixture: above 1 each draw leans towards what the words make likelier than no words do, see
-    `Mixture.guided`; 1 is no guidance, None takes that of the model."""
-
-    def __post_init__(self) -> None:
-        if self.temperature < 0 or self.component_temperature < 0:
-            raise RecipeError("temperature", "is below 0", "Give 0 or more")
-        if self.text_guidance is not None and self.text_guidance < 1:
-            raise RecipeError("text_guidance", f"is {self.text_guidance}", "Give 1 or more")
-
-
-def without_places(
-    scores_BV: Tensor, vocab: VideoVocab, may_write_clip: bool, may_end: bool = True
-) -> Tensor:
-    """Scores in which no place of a clip can be said, `<vid>`, `<img>` only where a clip may be written, and the end
-    only where it may come."""
-    scores_BV = scores_BV.clone()
-    banned = set(vocab.special)
-    if may_write_clip:
-        banned -= {vocab.video_start, vocab.image_start}
-    if not may_end:
-        banned.add(vocab.eos)
-    scores_BV[:, sorted(banned)] = float("-inf")
-    return scores_BV
-
-
-def official_scores(ids_BK: Tensor, scores_BV: Tensor, run_ids: Many[int]) -> Tensor:
-    """What the official code makes of the scores, for its numbers.
-
-    Inside a run of places the next one is raised above all; elsewhere all but the first id of the run get the score 0,
-    which leaves them possible, where they should have been ruled out.
-
-    Args:
-        ids_BK: said so far.
-        scores_BV: of the next id.
-        run_ids: `<frame>`, the places, `</frame>`.
-    """
-    scores_BV = scores_BV.clone()
-    following = dict(pairwise(run_ids))
-    for ids, scores in zip(ids_BK.tolist(), scores_BV, strict=True):
-        if ids[-1] in following:
-            scores[following[ids[-1]]] = scores.max() + 10.0
-        else:
-            scores[list(run_ids[1:])] = 0.0
-    return scores_BV
-
-
-def draw_tokens(
-    model: DivotLM,
-    states_BNH: Tensor,
-    sampling: TokenSampling,
-    generator: Chance = None,
-    without_BNH: Tensor | None = None,
-) -> Tensor:
-    """Tokens [B, N, D] from the hidden states of queries.
-
-    Args:
-        model: whose head it is.
-        states_BNH: last hidden states of the queries.
-        sampling: how they are drawn.
-        generator: chance of the draw.
-        without_BNH: the same where no words say what the clip shows; None draws without guidance.
-    """
-    head = model.head
-    if sampling.is_mean:
-        drawn = head.mean(states_BNH)
-    elif not isinstance(head, GaussianMixtureHead):
-        drawn = head.sample(states_BNH, generator)
-    elif without_BNH is None:
-        drawn = head.sample(states_BNH, generator, sampling.temperature, sampling.component_temperature)
-    else:
-        mixture = head(states_BNH)
-        sharper = mixture.scaled(sampling.temperature, sampling.component_temperature)
-        candidates = sharper.samples(_CANDIDATES, generator)
-        scale = text_guidance(model, sampling)
-        drawn = mixture.guided(head(without_BNH), candidates, scale, generator)
-    return model.to_tokens(drawn)
-
-
-def text_guidance(model: DivotLM, sampling: TokenSampling) -> float:
-    """The guidance by which a model draws: 1 for a mean, and for a head that has no density to guide by.
-
-    Raises:
-        RecipeError: if it is asked of such a head.
-    """
-    asked = sampling.text_guidance
-    if not isinstance(model.head, GaussianMixtureHead):
-        if asked not in (None, 1.0):
-            raise RecipeError(
-                "text_guidance", f"is {asked}, the head is {model.config.head.kind}", "Leave it out"
-            )
-        return 1.0
-    if sampling.is_mean:
-        return 1.0
-    return model.config.text_guidance if asked is None else asked
-
-
-def settled(model: DivotLM, sampling: TokenSampling) -> TokenSampling:
-    """The same with the guidance by which the model draws, for a record; errors as of `text_guidance`."""
-    return replace(sampling, text_guidance=text_guidance(model, sampling))
 
 
 def unprompted(model: DivotLM, answer: WriteClip | None = None, is_image: bool = False) -> Sequence:
@@ -312,8 +156,41 @@ class Dialogue:
         self._feed(embeddings, present, torch.full_like(ids_B1, -1))
 
     @torch.no_grad()
-    def write_clip(self, sampling: TokenSampling = TokenSampling(), is_image: bool = False) -> Tensor:
-        """Write a clip in every row: `<vid> <frame>`, the queries, `</frame> </vid>`; gives tokens [B, N, D]."""
+    def write_clip(
+        self, sampling: TokenSampling = TokenSampling(), is_image: bool = False, words: Many[str] = ()
+    ) -> Tensor:
+        """Write a clip in every row: `<vid> <frame>`, the queries, `</frame> </vid>`; gives tokens [B, N, D].
+
+        Args:
+            sampling: how they are drawn.
+            is_image: write a picture.
+            words: of each row, what its clip shall show; without them there is nothing to choose candidates by, and
+                one is written.
+        """
+        how = settled(self.model, sampling)
+        if how.candidates == 1 or not words:
+            return self._write_clip(how, is_image)
+        rows, own = self.batch_size, self.generator
+        self._take_rows([row for row in range(rows) for _ in range(how.candidates)])
+        self.generator = spawned(own, rows, how.candidates)
+        written = self._write_clip(how, is_image)
+        of_each = [text for text in words for _ in range(how.candidates)]
+        likely = caption_log_likelihoods(self.model, written, of_each, is_image)
+        best = likely.view(rows, how.candidates).argmax(dim=1).tolist()
+        kept = [row * how.candidates + chosen for row, chosen in enumerate(best)]
+        self._take_rows(kept)
+        self.generator = own
+        return written[kept]
+
+    def _take_rows(self, chosen: list[int]) -> None:
+        """Go on with these rows, of which one may come several times."""
+        index = torch.tensor(chosen, device=self.model.device)
+        self._cache.batch_select_indices(index)
+        self._present = self._present[index]
+        self._said = [list(self._said[row]) for row in chosen]
+        self._last = None if self._last is None else self._last[index]
+
+    def _write_clip(self, sampling: SettledSampling, is_image: bool) -> Tensor:
         builder = self.model.builder()
         before = Sequence()
         before.add(builder.opening(is_image))
@@ -321,7 +198,7 @@ class Dialogue:
         after.add(builder.closing(is_image))
         rows = self.batch_size
         dialogues = [self]
-        if text_guidance(self.model, sampling) != 1:
+        if sampling.text_guidance != 1:
             dialogues.append(Dialogue(self.model, [unprompted(self.model, None, is_image)] * rows))
         if self.model.config.queries == "autoregressive":
             for dialogue in dialogues:
@@ -337,7 +214,7 @@ class Dialogue:
         states = [dialogue.read([whole] * rows)[:, places] for dialogue in dialogues]
         return draw_tokens(self.model, states[0], sampling, self.generator, *states[1:])
 
-    def _write_token_by_token(self, dialogues: Many[Dialogue], sampling: TokenSampling) -> Tensor:
+    def _write_token_by_token(self, dialogues: Many[Dialogue], sampling: SettledSampling) -> Tensor:
         """The tokens drawn after the first of the dialogues, guided by the second; each hears them."""
         model = self.model
         places = torch.tensor(model.builder().places, device=model.device).expand(self.batch_size, -1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from divot.lm.generate import TokenSampling
+from divot.lm.sampling import TokenSampling
 from divot.pipelines.generate import GeneratedClip, write_generated
 from divot.pipelines.page import MadeSection, Said
 from divot.pipelines.reconstruct import shown_scale

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from divot.config.errors import RecipeError
 from divot.config.versions import versions
-from divot.lm.generate import Dialogue, TextSampling
+from divot.lm.generate import Dialogue
 from divot.lm.model import DivotLM
+from divot.lm.sampling import TextSampling
 from divot.pipelines.clips import MAX_SPREAD_CLIPS, count_clips
 from divot.pipelines.sidecar import describe_language_model, describe_model
 from divot.text import Turn

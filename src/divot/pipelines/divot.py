@@ -37,8 +37,8 @@ from divot.video import CLIP_FRAMES, SEEN_FRAMES, Clip, Fit, from_uint8, to_uint
 from divot.weights.store import ModelFolder
 
 if TYPE_CHECKING:
-    from divot.lm.generate import TextSampling, TokenSampling
     from divot.lm.model import DivotLM
+    from divot.lm.sampling import TextSampling, TokenSampling
     from divot.pipelines.describe import Chat
     from divot.pipelines.film import Seam
     from divot.pipelines.generate import GeneratedClip
@@ -162,7 +162,7 @@ class Divot:
         max_clips: int = MAX_SPREAD_CLIPS,
     ) -> Chat:
         """A conversation about one video; arguments and errors as `divot.pipelines.describe.Chat`."""
-        from divot.lm.generate import TextSampling
+        from divot.lm.sampling import TextSampling
         from divot.pipelines.describe import Chat
 
         how = TextSampling() if sampling is None else sampling
@@ -182,7 +182,7 @@ class Divot:
         on_progress: Progress | None = None,
     ) -> list[GeneratedClip]:
         """Clips that show what the text says; as `divot.pipelines.generate.each_generated`, all at once."""
-        from divot.lm.generate import TokenSampling
+        from divot.lm.sampling import TokenSampling
         from divot.pipelines.generate import each_generated
 
         how = TokenSampling() if sampling is None else sampling

@@ -22,8 +22,9 @@ from torch import Tensor
 
 from divot.config.errors import RecipeError
 from divot.config.files import written_whole
-from divot.lm.generate import Dialogue, TokenSampling, settled
+from divot.lm.generate import Dialogue
 from divot.lm.model import DivotLM
+from divot.lm.sampling import TokenSampling, settled
 from divot.pipelines.film import Joints, Seam, decode_film
 from divot.pipelines.load import resolve_sampler
 from divot.pipelines.reconstruct import shown_scale
@@ -97,7 +98,7 @@ def write_batch(
     rounding."""
     turns = [Turn(video_request(text, is_image=is_image), is_image=is_image) for text in texts]
     chances = [torch.Generator().manual_seed(seed) for seed in seeds]
-    return _written(lm, turns, [], chances, sampling)
+    return _written(lm, turns, texts, [], chances, sampling)
 
 
 def write_film_tokens(
@@ -108,23 +109,24 @@ def write_film_tokens(
     The first is that of `write_tokens`; one chance runs through all of them.
     """
     chance = torch.Generator().manual_seed(seed)
-    tokens = [_written(lm, [Turn(video_request(text))], [], [chance], sampling)[0]]
+    tokens = [_written(lm, [Turn(video_request(text))], [text], [], [chance], sampling)[0]]
     for _ in range(1, clips):
         turn = Turn(continuation_request(text), clips=1)
-        tokens.append(_written(lm, [turn], tokens[-1:], [chance], sampling)[0])
+        tokens.append(_written(lm, [turn], [text], tokens[-1:], [chance], sampling)[0])
     return torch.stack(tokens)
 
 
 def _written(
     lm: DivotLM,
     turns: Many[Turn],
+    words: Many[str],
     read: list[Tensor],
     chances: list[torch.Generator],
     sampling: TokenSampling,
 ) -> Tensor:
     builder = lm.builder()
     prompts = [builder.build(lm.segments([turn])) for turn in turns]
-    return Dialogue(lm, prompts, read, chances).write_clip(sampling, turns[0].is_image).cpu()
+    return Dialogue(lm, prompts, read, chances).write_clip(sampling, turns[0].is_image, words).cpu()
 
 
 def each_generated(

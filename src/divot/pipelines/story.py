@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from divot.config.errors import RecipeError
-from divot.lm.generate import Dialogue, TextSampling, TokenSampling
+from divot.lm.generate import Dialogue
 from divot.lm.model import DivotLM
+from divot.lm.sampling import TextSampling, TokenSampling
 from divot.text import STORY_FROM_CLIP, ReadClips, Turn, story_segments
 from divot.text.sequence import Sequence
 
@@ -103,7 +104,7 @@ def tell_story(
         sentence = _say_sentence(lm, dialogue, words)
         if on_sentence is not None:
             on_sentence(sentence)
-        tokens = dialogue.write_clip(sampling)[0].cpu()
+        tokens = dialogue.write_clip(sampling, words=[sentence])[0].cpu()
         dialogue.read([lm.builder().continuation([], [ReadClips()])], [tokens])
         frames = divot.decode(tokens, seed=seed + number, steps=steps, guidance=guidance, task=TASK)
         yield StoryClip(sentence, tokens, frames, seed + number)

@@ -26,7 +26,7 @@ from divot.config.errors import DataError, RecipeError
 from divot.config.files import refuse_overwriting, write_json, written_whole
 from divot.config.versions import versions
 from divot.data.tokens import read_token_file
-from divot.lm.generate import settled
+from divot.lm.sampling import settled
 from divot.pipelines.load import resolve_sampler
 from divot.pipelines.page import write_story_page
 from divot.pipelines.reconstruct import shown_scale
@@ -50,7 +50,7 @@ from divot.video.sheets import captioned
 from divot.video.writer import enlarged
 
 if TYPE_CHECKING:
-    from divot.lm.generate import TextSampling, TokenSampling
+    from divot.lm.sampling import TextSampling, TokenSampling
     from divot.pipelines.divot import Divot
     from divot.video import Fit
 

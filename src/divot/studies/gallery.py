@@ -17,7 +17,7 @@ import numpy as np
 
 from divot import world
 from divot.config.files import write_json, written_whole
-from divot.lm.generate import TokenSampling
+from divot.lm.sampling import TokenSampling
 from divot.pipelines.demo import SAMPLE
 from divot.pipelines.divot import Divot
 from divot.pipelines.fidelity import psnr

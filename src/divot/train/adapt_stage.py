@@ -37,8 +37,9 @@ from divot.data.tasks import LanguageDataset, task_turns
 from divot.detokenizer import VideoDetokenizer
 from divot.lm.batch import collate
 from divot.lm.chance import Chance
-from divot.lm.generate import TokenSampling, draw_tokens, text_guidance, unprompted
+from divot.lm.generate import unprompted
 from divot.lm.model import DivotLM
+from divot.lm.sampling import SettledSampling, TokenSampling, draw_tokens, settled
 from divot.text import WriteClip, conversation
 from divot.text.sequence import Sequence, SequenceBuilder
 from divot.tokenizer import VideoTokenizer
@@ -133,14 +134,20 @@ class AdaptationModule(nn.Module):
         """The clips' own tokens [B, N, D]."""
         return self.tokenizer(signed(batch.clips[:, list(SEEN_FRAMES)]).to(self.tokenizer.dtype))
 
+    @property
+    def sampling(self) -> SettledSampling:
+        """How the tokens are drawn."""
+        settings = self.config.adaptation
+        asked = TokenSampling(False, settings.temperature, settings.component_temperature)
+        return settled(self.lm, asked)
+
     @torch.no_grad()
     def draw(self, batch: AdaptationBatch, true_BND: Tensor, chances: Chance) -> Tensor:
         """Tokens [B, N, D] drawn as in generation, each in the place of the true one."""
-        settings, lm = self.config.adaptation, self.lm
-        sampling = TokenSampling(False, settings.temperature, settings.component_temperature)
+        lm, sampling = self.lm, self.sampling
         shape = (lm.config.num_tokens, lm.config.token_width)
         readings = [batch.sequences]
-        if text_guidance(lm, sampling) != 1:
+        if sampling.text_guidance != 1:
             readings.append((unprompted(lm, WriteClip()),) * len(batch.sequences))
         states = []
         for sequences in readings:
@@ -201,12 +208,13 @@ class AdaptationStage:
     def _cached(self, file: Path, lm_name: str, device: torch.device) -> Tensor:
         """The tokens of the cache; they are drawn now, on this device, if the file is not there."""
         settings, data = self.config.adaptation, self.config.data
+        sampling = self.module.sampling
         label = {
             "tokenizer": self.folder.tokenizer_hash,
             "language_model": self.folder.language_model_hash(lm_name),
             "samples": f"{settings.cache_size} of seed {self.config.seed}",
             "data": f"{data.world_share} of world {data.world_seed}, {data.videos}, {self._annotations()}",
-            "sampling": f"{settings.temperature} {settings.component_temperature}",
+            "sampling": f"{sampling.temperature} {sampling.component_temperature} {sampling.text_guidance}",
         }
         if file.exists():
             with safe_open(file, "pt") as stored:

@@ -31,8 +31,9 @@ from divot.data.tasks import LanguageDataset, LanguageSample, world_corpus
 from divot.data.tokens import TokenStore
 from divot.lm.backbone import load_backbone
 from divot.lm.batch import LanguageBatch, collate
-from divot.lm.generate import Dialogue, TextSampling
+from divot.lm.generate import Dialogue
 from divot.lm.model import DivotLM
+from divot.lm.sampling import TextSampling
 from divot.text import Turn, conversation
 from divot.text.pieces import learn_pieces
 from divot.text.sequence import IGNORED, Sequence, packed
