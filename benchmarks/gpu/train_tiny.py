@@ -73,15 +73,17 @@ def main() -> None:
         deadline = time.monotonic() + 60 * given.minutes
         while (left_s := deadline - time.monotonic()) > 0 and not (metrics and metrics[-1]["step"] == steps):
             weights = train(config, run, max_minutes=min(SAVE_EVERY_MINUTES, left_s / 60), on_progress=print)
-            metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
             with written_whole(model) as beside:
                 shutil.copytree(weights, beside)
+            # Its first line comes after some steps.
+            told = run / "metrics.jsonl"
+            metrics = [json.loads(line) for line in told.read_text().splitlines()] if told.exists() else []
     measured = Divot.from_pretrained(model)
     if given.stage == "tokenizer":
         result = evaluate_world_reconstruction(measured, seed=1, count=clips)
     else:
         result = evaluate_world(measured, 1, clips, num_stories=max(1, clips // 10))
-    facts = {"stage": given.stage, "start": given.start, "seed": given.seed, "last_step": metrics[-1]}
+    facts = {"stage": given.stage, "start": given.start, "seed": given.seed, "last_step": metrics[-1] if metrics else None}
     write_json(given.out / f"train_tiny_{given.stage}.json", {**result.to_json(), "training": facts})
 
 

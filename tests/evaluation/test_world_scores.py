@@ -9,7 +9,7 @@ import torch
 from divot import world
 from divot.evaluation import world_scores
 from divot.evaluation.world_report import write_world_report
-from divot.evaluation.world_scores import CONTROLS, evaluate_world
+from divot.evaluation.world_scores import evaluate_world
 from divot.pipelines.divot import Divot
 from divot.world.questions import KINDS, questions
 
@@ -94,7 +94,7 @@ def test_random_weights_know_nothing_and_the_files_say_so(model, tmp_path):
         "generation_all",
         "generation_shape",
     } <= values.keys()
-    assert set(values["controls"]) == {*CONTROLS, "best_constant"}
+    assert set(values["controls"]) == {"no_video", "blank_video", "other_clip", "one_frame", "best_constant"}
     assert values["run"]["seed"] == 0
     assert "generation_all" in paths[1].read_text()
     assert paths[2].stat().st_size > 0
@@ -115,6 +115,12 @@ def test_controls_show_something_else(model):
     assert torch.equal(shown["blank_video"][0], shown["blank_video"][1])
     still = np.repeat(clips[1].frames[8][None], 16, axis=0)
     assert torch.equal(shown["one_frame"][1][0], model.encode_clip(still))
+
+
+def test_one_clip_has_no_other_beside_it(model):
+    scores = evaluate_world(model, seed=0, count=1)
+    assert "other_clip" not in scores.controls
+    assert "generation_all_shifted" not in scores.measures
 
 
 def test_a_count_below_one_is_refused(model):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from divot import world
 from divot.config.errors import DataError, RecipeError
@@ -105,13 +106,20 @@ def test_a_story_that_goes_on_remembers_the_clip_it_was_given(model, tmp_path):
     make_story(model, tmp_path / "one", TELL, 1, words=WORDS, first_clip=shown)
     first = read_story(tmp_path / "one", model).first_clip
     assert first.shape == (64, 8)
+    with VideoReader(tmp_path / "one" / "story.mp4") as film:
+        assert film.num_frames == 32
     make_story(model, tmp_path / "two", count=1, words=WORDS, go_on=tmp_path / "one")
     assert torch.equal(read_story(tmp_path / "two", model).first_clip, first)
+    assert read_story(tmp_path / "two", model).first_clip_source == str(shown)
+    assert (tmp_path / "two" / "clip_00.mp4").is_file()
     earlier = read_story(tmp_path / "one", model).parts
     wanted = next(tell_story(model, TELL, 1, 0, WORDS, earlier=earlier, first_clip=first))
     assert torch.equal(read_story(tmp_path / "two", model).parts[1][1], wanted.tokens)
     with pytest.raises(DataError, match="would be overwritten"):
         make_story(model, tmp_path / "one", TELL, 1, words=WORDS, first_clip=tmp_path / "one" / "clip_01.mp4")
+    shown.rename(tmp_path / "clip_02.mp4")
+    with pytest.raises(DataError, match="would be overwritten"):
+        make_story(model, tmp_path, TELL, 2, words=WORDS, first_clip=tmp_path / "clip_02.mp4")
 
 
 def test_a_shorter_story_in_the_same_folder_leaves_nothing_of_the_longer_one(model, tmp_path):
@@ -142,6 +150,12 @@ def test_a_story_that_is_stopped_can_go_on_from_the_clips_it_has(model, tmp_path
     assert [sentence for sentence, _ in read_story(tmp_path, model).parts] == heard[:1]
     record = make_story(model, tmp_path, go_on=tmp_path, count=1, words=WORDS)
     assert record["clips"][0]["sentence"] == heard[0]
+    assert len(read_story(tmp_path, model).parts) == 2
+    # Killed between its two files: a clip of which the record does not tell yet.
+    tokens = load_file(tmp_path / "tokens.safetensors")
+    longer = {"tokens": torch.cat([tokens["tokens"], tokens["tokens"][:1]])}
+    label = {"divot": json.dumps({"tokenizer_hash": model.folder.tokenizer_hash})}
+    save_file(longer, tmp_path / "tokens.safetensors", metadata=label)
     assert len(read_story(tmp_path, model).parts) == 2
     # Stopped before it has more than the story that it goes on with: that one stays.
     before = read_story(tmp_path, model).parts

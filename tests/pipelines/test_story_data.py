@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from divot.config.errors import DataError
+from divot.config.errors import DataError, RecipeError
 from divot.data.datasets import read_annotations
 from divot.data.records import read_record
 from divot.pipelines.divot import Divot
@@ -88,12 +88,30 @@ def test_video_that_gives_no_story_is_named_and_the_others_are_written(folder):
         on_failure=lambda name, cause: left_out.append((name, cause)),
     )
     assert dict(left_out) == done.failed
-    assert done.failed[f"{folder}/short.mp4"] == "1 of its shots can be told, a story takes 3"
+    assert done.failed[f"{folder}/short.mp4"] == (
+        "of its 1 shots 0 are shorter than a clip and 0 have no sentence: no 3 in a row are left"
+    )
     assert done.stories == {f"{folder}/film.mp4": 1}
 
 
+def test_a_shot_without_a_sentence_ends_a_row(folder):
+    told = {0.5: "One.", 6.0 + 1.0: None}
+
+    def tell(reader, place):
+        return told.get(place.start_s, "A wall.")
+
+    done = write_stories([folder / "film.mp4"], folder / "s.jsonl", tell, 2)
+    assert [clip["start_s"] for line in lines_of(folder / "s.jsonl") for clip in line["clips"]] == [0.5, 4.0]
+    assert (done.num_untold, done.num_unused) == (1, 1)
+
+
+def test_an_instruction_without_words_is_refused(folder):
+    with pytest.raises(RecipeError, match="has no words"):
+        write_stories([folder / "film.mp4"], folder / "s.jsonl", lambda reader, place: "A wall.", 2, " ")
+
+
 def test_without_any_story_nothing_is_written(folder):
-    with pytest.raises(DataError, match=r"no video gives a story .*4 of its shots"):
+    with pytest.raises(DataError, match=r"no video gives a story .*of its 5 shots 1 .*no 5 in a row"):
         write_stories([folder / "film.mp4"], folder / "s.jsonl", lambda reader, place: "A wall.", 5)
     assert not (folder / "s.jsonl").exists()
     with pytest.raises(DataError, match="would be overwritten"):

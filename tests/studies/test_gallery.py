@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from divot.config.errors import DataError
 from divot.pipelines.divot import Divot
 from divot.studies import gallery
 from divot.studies.gallery import Picture, make_gallery
@@ -33,6 +34,13 @@ def test_page_shows_what_is_there(folder):
     shown = set(re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (folder / "README.md").read_text()))
     assert shown == {path.name for path in folder.iterdir()} - {"README.md", "best.json"}
     assert {"real.gif", "clip_1.gif", "made_1.gif", "story_0.gif", "sampling.png"} <= shown
+
+
+def test_a_page_of_something_else_stays(small, language_folder, tmp_path):
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(DataError, match="overwritten"):
+        make_gallery(Divot.from_pretrained(language_folder, device="cpu"), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
 
 
 def test_record_counts_and_names_the_best(folder):

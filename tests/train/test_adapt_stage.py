@@ -26,6 +26,12 @@ from divot.train.stage import build_stage
 STEPS = 3
 
 
+def prepared(config):
+    stage = build_stage(config)
+    stage.prepare()
+    return stage
+
+
 @pytest.fixture(scope="module")
 def config(language_folder):
     return TrainConfig(
@@ -131,23 +137,50 @@ def test_written_one_by_one_each_token_is_drawn_after_the_true_ones(config):
 def test_kept_tokens_are_drawn_once(config, tmp_path):
     file = tmp_path / "drawn.safetensors"
     settings = dataclasses.replace(config, adaptation=AdaptationConfig(cache=str(file), cache_size=3))
-    stage = build_stage(settings)
+    stage = prepared(settings)
     kept = file.read_bytes()
     assert stage.module.drawn.shape == (3, 64, 8)
     dataset, _ = stage.data(6, None)
     assert dataset[4].number == 1
     assert (dataset[4].frames == dataset[1].frames).all()
-    assert torch.equal(build_stage(settings).module.drawn, stage.module.drawn)
+    assert torch.equal(prepared(settings).module.drawn, stage.module.drawn)
     assert file.read_bytes() == kept
     with pytest.raises(CheckpointError, match="another model or run"):
-        build_stage(dataclasses.replace(settings, seed=1))
+        prepared(dataclasses.replace(settings, seed=1))
     (tmp_path / "words.jsonl").write_text('{"video": "a.mp4", "caption": "a butterfly"}')
     part = SourceConfig(str(tmp_path / "words.jsonl"), tasks={"question": 1.0})
     other = dataclasses.replace(
         settings, data=DataConfig(world_share=0.5), language=LanguageConfig(mixture=(part,))
     )
     with pytest.raises(CheckpointError, match="another model or run"):
-        build_stage(other)
+        prepared(other)
+    # Other questions are asked of other clips.
+    kinds = LanguageConfig(question_kinds=("change",))
+    with pytest.raises(CheckpointError, match="another model or run"):
+        prepared(dataclasses.replace(settings, language=kinds))
+
+
+def test_kept_tokens_are_those_that_are_drawn_alone(config, tmp_path, monkeypatch):
+    settings = dataclasses.replace(
+        config, adaptation=AdaptationConfig(cache=str(tmp_path / "a.safetensors"), cache_size=3)
+    )
+    together = prepared(settings).module.drawn
+    monkeypatch.setattr("divot.train.adapt_stage._DRAWN_AT_ONCE", 1)
+    alone = AdaptationConfig(cache=str(tmp_path / "b.safetensors"), cache_size=3)
+    assert torch.allclose(
+        prepared(dataclasses.replace(settings, adaptation=alone)).module.drawn, together, atol=1e-4
+    )
+
+
+def test_adapted_for_everything_it_takes_the_place_of_one_adapted_before(config, unbroken, tmp_path):
+    again = dataclasses.replace(
+        config, init_model=str(unbroken / "model"), adaptation=AdaptationConfig(name="reconstruction")
+    )
+    train(again, tmp_path / "run", use_cpu=True)
+    folder = Divot.from_pretrained(tmp_path / "run" / "model", device="cpu").folder
+    assert set(folder.contents.detokenizers) == {"reconstruction"}
+    assert folder.detokenizer_name("generate") == "reconstruction"
+    assert not (tmp_path / "run" / "model" / "detokenizer_generation").exists()
 
 
 def test_a_mixture_gives_its_captions_whatever_it_is_for_elsewhere(config, tmp_path):

@@ -154,7 +154,7 @@ def world(
         from divot.pipelines.divot import Divot
 
         if num_stories is None:
-            num_stories = num_clips // 4 if has_generation else 0
+            num_stories = max(1, num_clips // 4) if has_generation else 0
         scores = evaluate_world(
             Divot.from_pretrained(model, device, dtype.value),
             seed,

@@ -38,6 +38,8 @@ class Record:
     """Different wordings of one caption."""
     questions: tuple[tuple[str, str], ...] = ()
     """Question and answer."""
+    prompts: tuple[str, ...] = ()
+    """Further words that a clip may be asked for with, but that are too few for its caption."""
     is_conversation: bool = False
     """Whether the questions follow from each other."""
     is_image: bool = False
@@ -89,7 +91,7 @@ def world_record(
         full = clip(seed, number, "train", size_px)
     short = caption(full.scene, clip_generator(seed, number, "train", part=1), style="short")
     answered = tuple((question.text, question.answer) for question in asked)
-    return Record(full.frames[None], (full.caption, short), answered)
+    return Record(full.frames[None], (full.caption,), answered, (short,))
 
 
 def _still_scene(seed: int, number: int) -> Scene:

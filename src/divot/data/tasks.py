@@ -191,7 +191,7 @@ class LanguageDataset:
             record = _two_in_a_row(record, rng)
         drop = self.config.language.prompt_drop
         if task.endswith("generation") and drop > 0 and rng.random() < drop:
-            record = replace(record, captions=("",))
+            record = replace(record, captions=("",), prompts=())
         turns = task_turns(record, task, rng, self.config.language.max_questions)
         sequence = self.builder.build(conversation(turns, self.chat_tokenizer))
         sequence.draw_bare(self.config.language.unseen_share, rng)
@@ -246,11 +246,12 @@ def task_turns(record: Record, task: str, rng: random.Random, max_questions: int
             Turn(question, answer, clips=count if number == 0 else 0, is_image=is_image)
             for number, (question, answer) in enumerate(asked)
         ]
+    if task.endswith("generation"):
+        wanted = rng.choice(record.captions + record.prompts)
+        return [Turn(video_request(wanted, rng, is_image), WriteClip(is_image), is_image=is_image)]
     caption = rng.choice(record.captions)
     if task == "continuation":
         return [Turn(continuation_request(caption, rng), WriteClip(), clips=1)]
-    if task.endswith("generation"):
-        return [Turn(video_request(caption, rng, is_image), WriteClip(is_image), is_image=is_image)]
     return [Turn(caption_request(rng, is_image), caption, clips=count, is_image=is_image)]
 
 

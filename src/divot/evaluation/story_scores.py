@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from divot.evaluation.intervals import Interval, bootstrap_interval
 from divot.pipelines.story import STORY_WORDS, TokenSampling, tell_story
@@ -18,8 +18,6 @@ from divot.world.verifier import Reading, Verdict, compare, read_scene
 if TYPE_CHECKING:
     from divot.pipelines.divot import Divot
 
-# Two clips of a story whose tokens differ by less, in the model's units of tokens, are the same clip.
-SAME_CLIP = 0.1
 _NOTHING = Verdict(False, False, False, False)
 
 
@@ -32,11 +30,12 @@ def story_scores(
 ) -> dict[str, Interval]:
     """Measures over `count` stories of the test split; the model hears the instruction and tells the rest itself.
 
-    `story_match`: clips with as many sprites as there should be, which do what the sentence says. `story_character`:
-    clips in which all have their shapes and colours. `story_repeats`: stories with two clips alike. By chance:
-    `story_match_shifted` holds each clip against the story's next sentence, `story_character_shifted` against the next
-    story (with two stories or more). The verifier's own limit: `story_match_true` and `story_character_true` hold the
-    true clips of the world against the true sentences.
+    `story_match`: clips that show what the sentence says, as many sprites as there should be, of the right shapes and
+    colours, that do what they should. `story_motion`, `story_character`: of these the motions alone, the shapes and
+    colours alone. `story_repeats`: stories with two clips that read alike where their sentences do not. By chance:
+    `story_match_shifted` and `story_motion_shifted` hold each clip against the story's next sentence,
+    `story_character_shifted` against the next story (with two stories or more). The verifier's own limit: `_true` holds
+    the true clips of the world against the true sentences.
 
     Args:
         model: with a language model and a de-tokenizer.
@@ -45,10 +44,8 @@ def story_scores(
         sampling: how tokens are drawn.
         on_progress: called with the share of the work that is done.
     """
-    lm = model.language_model("story")
     made: list[_Story] = []
     true: list[_Story] = []
-    repeats = []
     for index in range(count):
         wanted = story(seed, index, "test")
         told = list(
@@ -58,7 +55,6 @@ def story_scores(
         made.append(_Story.read(frames, sentences, wanted.characters))
         shown = [render(chapter.scene, frames[0].shape[1]) for chapter in wanted.chapters]
         true.append(_Story.read(shown, [chapter.sentence for chapter in wanted.chapters], wanted.characters))
-        repeats.append(float(_repeats([lm.scaled(clip.tokens.to(lm.device)) for clip in told])))
         if on_progress is not None:
             on_progress((index + 1) / count)
     verdicts = [_verdicts(one.shown, one.wanted) for one in made]
@@ -66,11 +62,15 @@ def story_scores(
     verdicts_true = [_verdicts(one.shown, one.wanted) for one in true]
     scores = {
         "story_match": _share(verdicts, _matches, seed),
+        "story_motion": _share(verdicts, _moves, seed),
         "story_character": _share(verdicts, _keeps, seed),
-        "story_repeats": bootstrap_interval(repeats, seed),
+        "story_repeats": bootstrap_interval([float(_repeats(one)) for one in made], seed),
         "story_match_shifted": _share(shifted, _matches, seed),
+        "story_motion_shifted": _share(shifted, _moves, seed),
         "story_match_true": _share(verdicts_true, _matches, seed),
+        "story_motion_true": _share(verdicts_true, _moves, seed),
         "story_character_true": _share(verdicts_true, _keeps, seed),
+        "story_repeats_true": bootstrap_interval([float(_repeats(one)) for one in true], seed),
     }
     if count > 1:
         others = [
@@ -104,6 +104,10 @@ def _verdicts(shown: Sequence[Reading], wanted: Sequence[Reading | None]) -> lis
 
 
 def _matches(verdict: Verdict) -> bool:
+    return verdict.all
+
+
+def _moves(verdict: Verdict) -> bool:
     return verdict.motion
 
 
@@ -116,9 +120,10 @@ def _share(stories: Sequence[Sequence[Verdict]], is_right: Callable[[Verdict], b
     return bootstrap_interval([sum(map(is_right, verdicts)) / len(verdicts) for verdicts in stories], seed)
 
 
-def _repeats(tokens: Sequence[Tensor]) -> bool:
+def _repeats(story: _Story) -> bool:
+    pairs = combinations(zip(story.shown, story.wanted, strict=True), 2)
     return any(
-        float((one - other).pow(2).mean().sqrt()) < SAME_CLIP
-        for place, one in enumerate(tokens)
-        for other in tokens[:place]
+        compare(one, other).all and not compare(wanted, other_wanted).all
+        for (one, wanted), (other, other_wanted) in pairs
+        if wanted is not None and other_wanted is not None
     )

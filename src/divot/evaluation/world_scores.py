@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from divot.pipelines.divot import Divot
 
 PARTS = ("shape", "colour", "motion", "all")
-CONTROLS = ("no_video", "blank_video", "other_clip", "one_frame")
 BATCH = 64
 """Requests that are answered side by side."""
 MAX_DIVERSE_PROMPTS, DRAWS_A_PROMPT = 20, 4
@@ -124,14 +123,15 @@ def evaluate_world(
     tell(0.35)
     if has_controls:
         shown = _control_tokens(model, clips, tokens)
-        for index, control in enumerate(CONTROLS):
-            scores.controls[control] = _shares_right(_answers(lm, shown[control], asked), seed)
-            tell(0.35 + 0.1 * (index + 1) / len(CONTROLS))
+        for index, (control, shown_instead) in enumerate(shown.items()):
+            scores.controls[control] = _shares_right(_answers(lm, shown_instead, asked), seed)
+            tell(0.35 + 0.1 * (index + 1) / len(shown))
         scores.controls["best_constant"] = _shares_right(_constant(asked), seed)
         for control in ("no_video", "blank_video"):
             same = _batched(lm, shown[control][:1], [caption_request()])
             scores.controls[control]["captions"] = _facts_right(same * count, clips, seed)
-        scores.controls["other_clip"]["captions"] = _facts_right(_shifted(told), clips, seed)
+        if count > 1:
+            scores.controls["other_clip"]["captions"] = _facts_right(_shifted(told), clips, seed)
     if has_generation:
         _generate(model, scores, clips, seed, sampling, lambda share: tell(0.5 + 0.3 * share))
     if num_stories:
@@ -201,16 +201,18 @@ def _control_tokens(
     still = [
         model.encode_clip(np.repeat(clip.frames[middle][None], CLIP_FRAMES, axis=0))[None] for clip in clips
     ]
-    return {
+    instead: dict[str, list[Tensor | None]] = {
         "no_video": [None] * len(clips),
         "blank_video": [grey] * len(clips),
-        "other_clip": [other[None] for other in _shifted(tokens)],
         "one_frame": list(still),
     }
+    if len(clips) > 1:
+        instead["other_clip"] = [other[None] for other in _shifted(tokens)]
+    return instead
 
 
 def _shifted(values: Sequence[T]) -> list[T]:
-    """To each clip the value of another one: that half the set behind it."""
+    """To each of several clips the value of another one: that half the set behind it."""
     shift = len(values) // 2
     return [*values[shift:], *values[:shift]]
 
@@ -261,7 +263,7 @@ def _generate(
             values = [float(getattr(verdict, part)) for verdict in chosen]
             scores.measures[f"generation_{part}{name}"] = bootstrap_interval(values, seed)
     others = [compare(reading, clip.scene) for reading, clip in zip(_shifted(readings), clips, strict=True)]
-    for part in PARTS:
+    for part in PARTS if len(clips) > 1 else ():
         values = [float(getattr(verdict, part)) for verdict in others]
         scores.measures[f"generation_{part}_shifted"] = bootstrap_interval(values, seed)
     true = [float(verify(clip.frames, clip.scene).all) for clip in clips]

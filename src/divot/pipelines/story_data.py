@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from divot.config.errors import DataError, VideoReadError
+from divot.config.errors import DataError, RecipeError, VideoReadError
 from divot.config.files import refuse_overwriting, written_whole
 from divot.video import Clip, SquareFit, VideoReader
 from divot.video.shots import find_shots
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 Teller = Callable[[VideoReader, Clip], str | None]
 """Gives the sentence of a clip; None if there is none for it."""
+_Told = tuple[float, str]
+"""Start and sentence of a clip."""
 INSTRUCTION = "Tell a story that begins like this: {sentence}"
+_NO_STORY_REMEDY = "Give films of more shots, captions that name these files, or fewer clips a story"
 _CAPTION_REMEDY = 'Write {"video": "a.mp4", "start_s": 0.0, "end_s": 4.5, "caption": "..."}'
 
 
@@ -36,7 +39,7 @@ class StoryDataSummary:
         num_shots: shots found.
         num_short: of these, shorter than a clip.
         num_untold: of the others, those without a sentence.
-        num_unused: of the rest, those at a video's end that were too few for a story.
+        num_unused: of the rest, those in a row that were too few for a story.
     """
 
     stories: dict[str, int] = field(default_factory=dict)
@@ -128,8 +131,8 @@ def write_stories(
 ) -> StoryDataSummary:
     """Write a line for each story: `num_clips` shots of one video in a row, of each the two seconds in its middle.
 
-    Shots shorter than that, and those without a sentence, are passed over. A video that cannot be read to its end, or
-    has too few shots for a story, is left out. Paths are written relative to the folder of `out` if they are in it,
+    Shots shorter than that are passed over; one without a sentence ends a row. A video that cannot be read to its end,
+    or has too few shots for a story, is left out. Paths are written relative to the folder of `out` if they are in it,
     else absolute.
 
     Args:
@@ -143,10 +146,13 @@ def write_stories(
 
     Raises:
         DataError: if no video gives a story, or `out` is one of them.
+        RecipeError: if the instruction has no words.
         ValueError: if `num_clips` is below 2.
     """
     if num_clips < 2:
         raise ValueError(f"num_clips: got {num_clips}, wanted 2 or more")
+    if instruction is not None and not instruction.strip():
+        raise RecipeError("instruction", "has no words", "Give some, or leave it out")
     for video in videos:
         refuse_overwriting(video, [out])
     summary = StoryDataSummary()
@@ -154,23 +160,18 @@ def write_stories(
     for index, video in enumerate(map(Path, videos)):
         show = _shares(on_progress, index, len(videos), len(lines) * num_clips)
         try:
-            told = _told_clips(video, tell, summary, show)
-            summary.num_unused += len(told) % num_clips
-            if len(told) < num_clips:
-                cause = f"{len(told)} of its shots can be told, a story takes {num_clips}"
-                raise DataError(video, cause, "Give a longer film, or fewer clips a story")
+            stories = _stories(video, tell, num_clips, summary, show)
         except (VideoReadError, DataError) as error:
             summary.failed[video.as_posix()] = error.cause
             if on_failure is not None:
                 on_failure(video.as_posix(), error.cause)
             continue
-        summary.stories[video.as_posix()] = len(told) // num_clips
+        summary.stories[video.as_posix()] = len(stories)
         name = _name_beside(video, Path(out))
-        for first in range(0, len(told) - num_clips + 1, num_clips):
-            lines.append(_story_line(name, told[first : first + num_clips], instruction))
+        lines += [_story_line(name, told, instruction) for told in stories]
     if not lines:
         causes = "; ".join(f"{name}: {cause}" for name, cause in summary.failed.items())
-        raise DataError(out, f"no video gives a story ({causes})", "Give films of several shots")
+        raise DataError(out, f"no video gives a story ({causes})", _NO_STORY_REMEDY)
     with written_whole(out) as beside:
         beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return summary
@@ -184,22 +185,45 @@ def _shares(
     return lambda share: on_progress((index + share) / total, num_found)
 
 
-def _told_clips(
-    video: Path, tell: Teller, summary: StoryDataSummary, show: Callable[[float], None] | None
-) -> list[tuple[float, str]]:
-    """Start and sentence of the clip of every shot that has both."""
+def _stories(
+    video: Path, tell: Teller, num_clips: int, summary: StoryDataSummary, show: Callable[[float], None] | None
+) -> list[list[_Told]]:
+    """The stories of one video.
+
+    Raises:
+        DataError: if there is none.
+    """
     with VideoReader(video) as reader:
         shots = find_shots(reader, show)
         places = [place for shot in shots if (place := shot.middle_clip()) is not None]
         sentences = [tell(reader, place) for place in places]
-    told = [(place.start_s, text) for place, text in zip(places, sentences, strict=True) if text is not None]
+    stories: list[list[_Told]] = []
+    row: list[_Told] = []
+    num_short, num_untold, num_unused = len(shots) - len(places), 0, 0
+    for place, sentence in zip(places, sentences, strict=True):
+        if sentence is None:
+            num_untold += 1
+            num_unused += len(row)
+            row = []
+            continue
+        row.append((place.start_s, sentence))
+        if len(row) == num_clips:
+            stories.append(row)
+            row = []
     summary.num_shots += len(shots)
-    summary.num_short += len(shots) - len(places)
-    summary.num_untold += len(places) - len(told)
-    return told
+    summary.num_short += num_short
+    summary.num_untold += num_untold
+    summary.num_unused += num_unused + len(row)
+    if not stories:
+        cause = (
+            f"of its {len(shots)} shots {num_short} are shorter than a clip and {num_untold} have no sentence: "
+            f"no {num_clips} in a row are left"
+        )
+        raise DataError(video, cause, _NO_STORY_REMEDY)
+    return stories
 
 
-def _story_line(name: str, told: Sequence[tuple[float, str]], instruction: str | None) -> str:
+def _story_line(name: str, told: Sequence[_Told], instruction: str | None) -> str:
     # Microseconds: rounded more, a clip might begin with the last frame of the shot before.
     clips = [{"video": name, "start_s": round(start_s, 6), "text": text} for start_s, text in told]
     asked = INSTRUCTION.format(sentence=told[0][1]) if instruction is None else instruction

@@ -2,7 +2,7 @@
 
 story.json            what was asked for, the sentences, how it was made
 tokens.safetensors    `tokens` [K, N, D] of its clips; `first_clip` [N, D] of the one that it was given
-clip_01.mp4 (.webp)   each clip
+clip_01.mp4 (.webp)   each clip; clip_00 is the one that it was given, made of its tokens
 story.mp4             all of them, each over its sentence
 index.html            the same to read
 sheet.png             the same on one sheet
@@ -18,6 +18,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -58,6 +59,7 @@ STORY_FILE, TOKENS_FILE, FILM_FILE = "story.json", "tokens.safetensors", "story.
 SHEET_FILE, PAGE_FILE = "sheet.png", "index.html"
 FIRST_CLIP = "first_clip"
 _SHEET_STEP = 3
+_GIVEN = "The clip that the story was given."
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,14 @@ class EarlierStory:
         parts: sentences with the tokens [N, D] of their clips.
         seeds: of the noise of its clips.
         first_clip: tokens [N, D] of the clip that it began with, if it was given one.
+        first_clip_source: the file that it was taken from.
     """
 
     instruction: str
     parts: list[tuple[str, Tensor]] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
     first_clip: Tensor | None = None
+    first_clip_source: str | None = None
 
 
 def make_story(
@@ -124,8 +128,9 @@ def make_story(
     if go_on is not None:
         before = read_story(go_on, divot)
     elif first_clip is not None:
-        refuse_overwriting(first_clip, [*_files_of_story(Path(out)), Path(out) / FILM_FILE])
-        before = EarlierStory(instruction or "", first_clip=first_clip_tokens(divot, str(first_clip), fit))
+        refuse_overwriting(first_clip, _files_of_story(Path(out)) | _files_to_write(Path(out), count, True))
+        shown = first_clip_tokens(divot, str(first_clip), fit)
+        before = EarlierStory(instruction or "", first_clip=shown, first_clip_source=str(first_clip))
     else:
         before = EarlierStory(instruction or "")
     settings = resolve_sampler(divot.detokenizer(TASK).config, steps, guidance)
@@ -138,7 +143,7 @@ def make_story(
     record = {
         "seed": seed,
         "goes_on": None if go_on is None else str(go_on),
-        "first_clip": None if first_clip is None else str(first_clip),
+        "first_clip": before.first_clip_source,
         "fit": fit,
         "language_model": described,
         "detokenizer": describe_detokenizer(divot, divot.folder.detokenizer_name(TASK), TASK, settings),
@@ -182,15 +187,17 @@ def read_story(folder: str | Path, divot: Divot) -> EarlierStory:
         sentences = [str(one["sentence"]) for one in record["clips"]]
         seeds = [int(one["seed"]) for one in record["clips"]]
         instruction, tokenizer = str(record["instruction"]), record["model"]["tokenizer_hash"]
+        source = record["first_clip"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(folder, f"holds no story ({error})", remedy) from error
     if tokenizer != divot.folder.tokenizer_hash:
         raise DataError(folder, "was told with another tokenizer", "Give its model with --model")
-    tokens = read_token_file(folder / TOKENS_FILE).tokens
+    # A story that was stopped may have one more clip than its record tells of.
+    tokens = read_token_file(folder / TOKENS_FILE).tokens[: len(sentences)]
     if len(tokens) != len(sentences):
         raise DataError(folder, f"has {len(sentences)} sentences and {len(tokens)} clips", remedy)
     first_clip = load_file(folder / TOKENS_FILE).get(FIRST_CLIP)
-    return EarlierStory(instruction, list(zip(sentences, tokens, strict=True)), seeds, first_clip)
+    return EarlierStory(instruction, list(zip(sentences, tokens, strict=True)), seeds, first_clip, source)
 
 
 def write_story(
@@ -222,12 +229,12 @@ def write_story(
     told: list[StoryClip] = []
     files: list[Path] = []
     record: dict[str, Any] = {}
+    given = []
+    if before.first_clip is not None:
+        frames = divot.decode(before.first_clip, seed=settings["seed"], task=TASK)
+        given.append((_GIVEN, frames, _write_clip(out, 0, frames, stale)))
     for clip in clips:
-        path = out / f"clip_{len(told) + 1:02d}.mp4"
-        shown = enlarged(clip.frames, shown_scale(clip.frames))
-        for file in (path, path.with_suffix(".webp")):
-            write_video(file, shown, CLIP_RATE_FPS)
-            stale.discard(file)
+        path = _write_clip(out, len(told) + 1, clip.frames, stale)
         told.append(clip)
         files.append(path)
         if len(told) <= len(before.parts):
@@ -237,8 +244,19 @@ def write_story(
             stale.pop().unlink(missing_ok=True)
         if on_clip is not None:
             on_clip(path)
-    _write_views(told, files, out, before.instruction, f"seed {settings['seed']}, model {divot.source}")
+    parts = given + [(clip.sentence, clip.frames, path) for clip, path in zip(told, files, strict=True)]
+    note = f"{len(told)} clips, seed {settings['seed']}, model {divot.source}"
+    _write_views(parts, out, before.instruction, note)
     return record
+
+
+def _write_clip(out: Path, number: int, frames: np.ndarray, stale: set[Path]) -> Path:
+    """Write a clip's files, which are not stale then."""
+    path, shown = _clip_file(out, number), enlarged(frames, shown_scale(frames))
+    for file in (path, path.with_suffix(".webp")):
+        write_video(file, shown, CLIP_RATE_FPS)
+        stale.discard(file)
+    return path
 
 
 def _write_record(
@@ -273,25 +291,33 @@ def _write_record(
 
 
 def _write_views(
-    told: Sequence[StoryClip], files: Sequence[Path], out: Path, instruction: str, note: str
+    parts: Sequence[tuple[str, np.ndarray, Path]], out: Path, instruction: str, note: str
 ) -> None:
-    """Write the film, the sheet and the page of the whole story."""
-    scale = shown_scale(told[0].frames)
-    sentences = [clip.sentence for clip in told]
-    film = captioned([clip.frames for clip in told], sentences, scale=scale)
-    write_video(out / FILM_FILE, film, CLIP_RATE_FPS)
-    rows = [clip.frames[::_SHEET_STEP] for clip in told]
+    """Write the film, the sheet and the page of the whole story, given its sentences, clips and their files."""
+    sentences, clips, files = zip(*parts, strict=True)
+    scale = shown_scale(clips[0])
+    write_video(out / FILM_FILE, captioned(clips, sentences, scale=scale), CLIP_RATE_FPS)
+    rows = [frames[::_SHEET_STEP] for frames in clips]
     contact_sheet(rows, out / SHEET_FILE, labels=sentences, scale=max(1, scale // 2))
     moving = [(sentence, path.with_suffix(".webp")) for sentence, path in zip(sentences, files, strict=True)]
-    write_story_page(out / PAGE_FILE, instruction, moving, f"{len(told)} clips, {note}")
+    write_story_page(out / PAGE_FILE, instruction, moving, note)
+
+
+def _clip_file(folder: Path, number: int) -> Path:
+    return folder / f"clip_{number:02d}.mp4"
 
 
 def _files_of_story(folder: Path) -> set[Path]:
     """The clips, the film, the sheet and the page of a story that stands in a folder, if one does."""
     try:
-        told = json.loads((folder / STORY_FILE).read_text(encoding="utf-8"))["clips"]
-        clips = {folder / Path(one["file"]).name for one in told}
+        record = json.loads((folder / STORY_FILE).read_text(encoding="utf-8"))
+        return _files_to_write(folder, len(record["clips"]), record["first_clip"] is not None)
     except (OSError, ValueError, KeyError, TypeError):
         return set()
+
+
+def _files_to_write(folder: Path, count: int, is_given_one: bool) -> set[Path]:
+    """Those of a story of so many clips, and of one that it was given."""
+    clips = {_clip_file(folder, number) for number in range(0 if is_given_one else 1, count + 1)}
     views = {folder / name for name in (FILM_FILE, SHEET_FILE, PAGE_FILE)}
     return clips | {clip.with_suffix(".webp") for clip in clips} | views

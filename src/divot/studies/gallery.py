@@ -16,11 +16,14 @@ from typing import Any
 import numpy as np
 
 from divot import world
+from divot.config.errors import DataError
 from divot.config.files import write_json, written_whole
+from divot.lm.heads import GaussianMixtureHead
 from divot.lm.sampling import TokenSampling
 from divot.pipelines.demo import SAMPLE
 from divot.pipelines.divot import Divot
 from divot.pipelines.fidelity import psnr
+from divot.pipelines.generate import TASK
 from divot.pipelines.reconstruct import joined
 from divot.pipelines.sidecar import describe_model
 from divot.pipelines.story import tell_story
@@ -34,7 +37,8 @@ from divot.world.verifier import verify
 NUM_CLIPS, NUM_ASKED, NUM_STORIES, NUM_BEST = 8, 3, 2, 2
 _SCALE, _SHEET_STEP = 2, 3
 SAMPLING_WAYS: tuple[tuple[str, TokenSampling, dict[str, Any]], ...] = (
-    ("default: a component for each token, variances times 0.1, text guidance 3", TokenSampling(), {}),
+    ("default", TokenSampling(), {}),
+    ("--candidates 1", TokenSampling(candidates=1), {}),
     ("--mean", TokenSampling(is_mean=True), {}),
     ("--temperature 1", TokenSampling(temperature=1.0), {}),
     ("--text-guidance 1", TokenSampling(text_guidance=1.0), {}),
@@ -78,9 +82,16 @@ def make_gallery(
 
     Raises:
         CheckpointError: if the model lacks a part.
+        DataError: if the folder has a README.md of something else.
     """
     out = Path(out)
+    page = out / "README.md"
+    if page.exists() and not (out / "best.json").exists():
+        raise DataError(page, "is not of a gallery, and would be overwritten", "Give another folder")
+    divot.language_model(TASK)
     out.mkdir(parents=True, exist_ok=True)
+    # Until all is there, no page tells of pictures that have been replaced.
+    page.unlink(missing_ok=True)
     total = 1 + 2 * NUM_CLIPS + NUM_STORIES
     done = 0
 
@@ -131,7 +142,7 @@ def make_gallery(
         },
     }
     write_json(out / "best.json", best)
-    with written_whole(out / "README.md") as beside:
+    with written_whole(page) as beside:
         beside.write_text(_page(divot, seed, film + redrawn, made, asked, told), encoding="utf-8")
     return best
 
@@ -139,7 +150,11 @@ def make_gallery(
 def write_sampling_sheet(divot: Divot, clip: world.WorldClip, seed: int, path: Path) -> None:
     """One sheet: a true clip, and what each way of drawing makes of its caption, all from one seed."""
     rows, labels = [clip.frames], [f"true: {clip.caption}"]
+    lm = divot.language_model(TASK)
+    is_mixture = isinstance(lm.head, GaussianMixtureHead)
     for label, sampling, settings in SAMPLING_WAYS:
+        if not is_mixture and sampling.text_guidance is not None:
+            continue
         made = divot.generate(clip.caption, seed=seed, sampling=sampling, **settings)
         rows.append(made[0].frames)
         labels.append(label)

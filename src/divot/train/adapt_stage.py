@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from collections.abc import Sequence as Many
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from accelerate import PartialState
+from accelerate.utils import reduce
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -43,10 +43,13 @@ from divot.lm.sampling import SettledSampling, TokenSampling, draw_tokens, settl
 from divot.text import WriteClip, conversation
 from divot.text.sequence import Sequence, SequenceBuilder
 from divot.tokenizer import VideoTokenizer
+from divot.train.batches import sample_chance
 from divot.train.diffusion_stage import NUM_SHOWN, denoising_loss
 from divot.train.lm_stage import language_dataset
+from divot.train.stage import Stage
 from divot.video.clips import SEEN_FRAMES
 from divot.video.transform import signed, to_uint8
+from divot.weights.contents import GENERATION, RECONSTRUCTION, write_contents
 from divot.weights.store import ModelFolder, add_detokenizer, refuse_foreign_folder
 
 TASK = "generate"
@@ -173,8 +176,10 @@ class AdaptationModule(nn.Module):
         return denoising_loss(self.detokenizer, signed(batch.clips), tokens, self.config, chances)
 
 
-class AdaptationStage:
+class AdaptationStage(Stage):
     """Adapts the de-tokenizer of a model to its language model."""
+
+    module: AdaptationModule
 
     def __init__(self, config: TrainConfig) -> None:
         assert config.init_model is not None
@@ -183,14 +188,14 @@ class AdaptationStage:
         language = replace(config.language, tasks={"generation": 1.0}, mixture=mixture)
         self.config = replace(config, language=language)
         self.folder = ModelFolder.open(config.init_model)
-        lm_name = self.folder.language_model_name(TASK)
-        lm, detokenizer = self.folder.language_model(lm_name), self.folder.detokenizer(TASK)
+        self.lm_name = self.folder.language_model_name(TASK)
+        lm, detokenizer = self.folder.language_model(self.lm_name), self.folder.detokenizer(TASK)
         self.module = AdaptationModule(self.folder.tokenizer(), lm, detokenizer, self.config)
-        if config.adaptation.cache is not None:
-            # One process draws, where it trains; the others wait, and read the file.
-            processes = PartialState()
-            with processes.main_process_first():
-                self.module.drawn = self._cached(Path(config.adaptation.cache), lm_name, processes.device)
+
+    def prepare(self) -> None:
+        """Draw the tokens of the cache, or read them."""
+        if self.config.adaptation.cache is not None:
+            self.module.drawn = self._cached(Path(self.config.adaptation.cache))
 
     def _data(self, length: int, rejects_file: Path | None) -> AdaptationDataset:
         size_px = self.module.detokenizer.config.frame_size
@@ -205,18 +210,24 @@ class AdaptationStage:
         return self._data(length, rejects_file), to_adaptation_batch
 
     @torch.no_grad()
-    def _cached(self, file: Path, lm_name: str, device: torch.device) -> Tensor:
-        """The tokens of the cache; they are drawn now, on this device, if the file is not there."""
+    def _cached(self, file: Path) -> Tensor:
+        """The tokens of the cache; if the file is not there they are drawn now, by each process its share."""
         settings, data = self.config.adaptation, self.config.data
         sampling = self.module.sampling
         label = {
             "tokenizer": self.folder.tokenizer_hash,
-            "language_model": self.folder.language_model_hash(lm_name),
+            "language_model": self.folder.language_model_hash(self.lm_name),
             "samples": f"{settings.cache_size} of seed {self.config.seed}",
-            "data": f"{data.world_share} of world {data.world_seed}, {data.videos}, {self._annotations()}",
+            "data": f"{data.world_share} of world {data.world_seed}, {data.videos}, {self._annotations()}, "
+            # They decide which clips there are.
+            f"{self.config.language.question_kinds}",
             "sampling": f"{sampling.temperature} {sampling.component_temperature} {sampling.text_guidance}",
         }
-        if file.exists():
+        processes = PartialState()
+        is_there = file.exists()
+        # Nobody writes before all have looked.
+        processes.wait_for_everyone()
+        if is_there:
             with safe_open(file, "pt") as stored:
                 if stored.metadata() != label:
                     raise CheckpointError(
@@ -225,17 +236,22 @@ class AdaptationStage:
                 tokens: Tensor = stored.get_tensor("tokens")
                 return tokens
         dataset = self._data(settings.cache_size, None)
-        generator = torch.Generator().manual_seed(self.config.seed)
-        drawn = []
-        self.module.to(device)
-        for first in range(0, settings.cache_size, _DRAWN_AT_ONCE):
+        shape = (self.module.lm.config.num_tokens, self.module.lm.config.token_width)
+        drawn = torch.zeros(settings.cache_size, *shape, device=processes.device)
+        self.module.to(processes.device)
+        firsts = range(0, settings.cache_size, _DRAWN_AT_ONCE)
+        for first in firsts[processes.process_index :: processes.num_processes]:
             numbers = range(first, min(first + _DRAWN_AT_ONCE, settings.cache_size))
-            batch = to_adaptation_batch([dataset[number] for number in numbers]).to(device)
-            drawn.append(self.module.draw(batch, self.module.true_tokens(batch), generator).cpu())
+            batch = to_adaptation_batch([dataset[number] for number in numbers]).to(processes.device)
+            # By samples, so that the tokens are the same for any number of processes.
+            chances = [sample_chance(self.config.seed, number) for number in numbers]
+            drawn[list(numbers)] = self.module.draw(batch, self.module.true_tokens(batch), chances)
         self.module.cpu()
-        tokens = torch.cat(drawn)
-        with written_whole(file) as beside:
-            save_file({"tokens": tokens}, beside, metadata=label)
+        # What other processes drew is 0 here.
+        tokens = cast(Tensor, reduce(drawn, "sum")).cpu()
+        if processes.is_main_process:
+            with written_whole(file) as beside:
+                save_file({"tokens": tokens}, beside, metadata=label)
         return tokens
 
     def _annotations(self) -> list[str]:
@@ -245,9 +261,6 @@ class AdaptationStage:
             content = "" if is_tars(source.annotations) else annotations_hash(source.annotations)
             known.append(f"{source.share} of {source.annotations} {content} in {source.videos}")
         return known
-
-    def begin_step(self, batches: Many[Any]) -> None:
-        """Nothing: the loss is a mean over samples, and all parts of a step have as many."""
 
     @torch.no_grad()
     def show(self, module: nn.Module, batch: Any, path: Path) -> None:
@@ -267,4 +280,8 @@ class AdaptationStage:
         refuse_foreign_folder(folder)
         with written_whole(folder) as beside:
             shutil.copytree(self.folder.path, beside)
-            add_detokenizer(beside, self.config.adaptation.name, module.detokenizer)
+            contents = add_detokenizer(beside, self.config.adaptation.name, module.detokenizer).contents
+            if self.config.adaptation.name == RECONSTRUCTION and GENERATION in contents.detokenizers:
+                # It is for every task: that which was adapted before would go on serving some.
+                shutil.rmtree(beside / contents.detokenizers.pop(GENERATION))
+                write_contents(beside, contents)

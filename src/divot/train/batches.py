@@ -68,7 +68,7 @@ def steps(
     for batch, numbers in zip(loader, batches, strict=True):
         if isinstance(batch, DivotError):
             raise batch
-        parts.append(Part(batch, [_chance(config.seed, number) for number in numbers]))
+        parts.append(Part(batch, [sample_chance(config.seed, number) for number in numbers]))
         if len(parts) == config.grad_accumulation:
             yield parts
             parts = []
@@ -93,7 +93,8 @@ def _collated(collate: Callable[[list[Any]], Any], samples: list[Any]) -> Any:
     return next(errors, None) or collate(samples)
 
 
-def _chance(seed: int, number: int) -> torch.Generator:
+def sample_chance(seed: int, number: int) -> torch.Generator:
+    """The chance of all that is drawn for a sample of a run."""
     state = np.random.SeedSequence([seed, number]).generate_state(1)
     return torch.Generator().manual_seed(int(state[0]))
 

@@ -9,7 +9,7 @@ Letters: B batch of clips, F frames, N tokens, D width.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from divot.detokenizer.objective import draw_timesteps, velocity_loss
 from divot.detokenizer.vae import load_autoencoder
 from divot.layers.component import read_weights
 from divot.tokenizer import VideoTokenizer
+from divot.train.stage import Stage
 from divot.video.clips import SEEN_FRAMES
 from divot.video.transform import signed, to_uint8
 
@@ -109,8 +110,10 @@ def denoising_loss(
     return losses.mean(), {"loss_last_time": last}
 
 
-class DiffusionStage:
+class DiffusionStage(Stage):
     """Trains tokenizer and de-tokenizer end to end, or the de-tokenizer under a frozen tokenizer."""
+
+    module: DiffusionModule
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
@@ -136,9 +139,6 @@ class DiffusionStage:
         """Clips at the size of the de-tokenizer's frames."""
         size_px = self.module.detokenizer.config.frame_size
         return ClipDataset(self.config.data, self.config.seed, size_px, length, rejects_file), to_batch
-
-    def begin_step(self, batches: Sequence[Any]) -> None:
-        """Nothing: the loss is a mean over samples, and all parts of a step have as many."""
 
     @torch.no_grad()
     def show(self, module: nn.Module, batch: Any, path: Path) -> None:

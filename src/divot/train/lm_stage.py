@@ -38,6 +38,7 @@ from divot.text import Turn, conversation
 from divot.text.pieces import learn_pieces
 from divot.text.sequence import IGNORED, Sequence, packed
 from divot.tokenizer import VideoTokenizer
+from divot.train.stage import Stage
 from divot.video.transform import signed
 from divot.weights.store import (
     DEFAULT_LANGUAGE_MODEL,
@@ -276,11 +277,13 @@ def language_dataset(
     return LanguageDataset(config, builder, size_px, length, chat, rejects_file, tokens)
 
 
-class LanguageStage:
+class LanguageStage(Stage):
     """Trains a language model under a frozen tokenizer, whole or through a LoRA.
 
     Source: Divot (arXiv 2412.04432), section 3.2; hyper-parameters of the official training scripts.
     """
+
+    module: LanguageModule
 
     def __init__(self, config: TrainConfig) -> None:
         assert config.init_model is not None

@@ -97,6 +97,7 @@ def train(
         _keep_config(config, run)
     torch.manual_seed(config.seed)
     stage = build_stage(config)
+    stage.prepare()
     is_sharded = config.sharded and accelerator.num_processes > 1
     module = stage.module if is_sharded else stage.module.to(accelerator.device)
     decay = config.optimizer.ema_decay

@@ -14,13 +14,15 @@ from divot.config.training import TrainConfig
 class Stage(Protocol):
     """One stage of training, as the loop sees it."""
 
-    @property
-    def module(self) -> nn.Module:
-        """Holds every parameter that is trained; its forward gives loss and measures of (batch, chances).
+    module: nn.Module
+    """Holds every parameter that is trained; its forward gives loss and measures of (batch, chances).
 
-        `chances` has a generator for each sample, so that what is drawn for it is the same in any batch.
-        """
-        ...
+    `chances` has a generator for each sample, so that what is drawn for it is the same in any batch.
+    """
+
+    def prepare(self) -> None:
+        """What is made once for a run, before the first step and before weights are sharded; all processes call it."""
+        return None
 
     def data(self, length: int, rejects_file: Path) -> tuple[Any, Callable[[list[Any]], Any]]:
         """A map-style dataset of so many samples, and what makes a batch (with `.to(device)`) of some of them.
@@ -34,9 +36,10 @@ class Stage(Protocol):
     def begin_step(self, batches: Sequence[Any]) -> None:
         """Look at all batches of a step of this process before they go through the module one after the other.
 
-        For a loss that is a mean over something else than samples. All processes call it at the same time.
+        For a loss that is a mean over something else than samples: where it is one over samples there is nothing to do,
+        all parts of a step have as many. All processes call it at the same time.
         """
-        ...
+        return None
 
     def show(self, module: nn.Module, batch: Any, path: Path) -> None:
         """Write something to look at, made from a training batch, to `path` with a suffix of its own."""

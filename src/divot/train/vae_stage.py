@@ -5,7 +5,7 @@ Letters: B batch of clips, F frames, H W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from divot.config.presets import preset
 from divot.config.training import TrainConfig
 from divot.data.clips import ClipDataset, to_batch
 from divot.detokenizer.vae import build_autoencoder, load_autoencoder
+from divot.train.stage import Stage
 from divot.train.vae_start import start_from_patches
 from divot.video.clips import CLIP_FRAMES
 from divot.video.transform import from_uint8, signed, to_uint8
@@ -57,8 +58,10 @@ class VaeModule(nn.Module):
         return loss, {"psnr": float(10 * torch.log10(4 / squared.detach())), "kl": float(kl.detach())}
 
 
-class VaeStage:
+class VaeStage(Stage):
     """Trains the autoencoder on single frames."""
+
+    module: VaeModule
 
     def __init__(self, config: TrainConfig) -> None:
         self.config, self.settings = config, preset(config.preset).detokenizer
@@ -82,9 +85,6 @@ class VaeStage:
         """Clips at the size of the de-tokenizer's frames."""
         size_px = self.settings.frame_size
         return ClipDataset(self.config.data, self.config.seed, size_px, length, rejects_file), to_batch
-
-    def begin_step(self, batches: Sequence[Any]) -> None:
-        """Nothing: the loss is a mean over samples, and all parts of a step have as many."""
 
     @torch.no_grad()
     def show(self, module: nn.Module, batch: Any, path: Path) -> None:

@@ -22,9 +22,9 @@ DEFAULT_TASKS = {
     "generate": GENERATION,
     "story": GENERATION,
 }
-"""Which de-tokenizer each task prefers. A model that has only one uses it for every task."""
+"""Which de-tokenizer each task prefers; without it, that for reconstruction, or the only one."""
 DEFAULT_LANGUAGE_MODEL = "default"
-"""Name of the only language model of a model."""
+"""Name of the language model for every task that has none of its own."""
 LANGUAGE_TASKS = {
     "ask": "comprehension",
     "caption": "comprehension",
@@ -32,7 +32,7 @@ LANGUAGE_TASKS = {
     "generate": "generation",
     "story": "story",
 }
-"""Which language model each task prefers. A model that has only one uses it for every task."""
+"""Which language model each task prefers; without it, that named `default`, or the only one."""
 BACKBONE_CONFIG = "backbone/config.json"
 """In the folder of a language model."""
 
@@ -109,14 +109,16 @@ class NamedParts:
         source: what the user called the model.
         kind: what they are, in words.
         folders: name -> folder.
+        default: name of that which serves the tasks that have none of their own.
     """
 
     source: str
     kind: str
     folders: Mapping[str, str]
+    default: str
 
     def for_task(self, task: str, known: Iterable[str], preferred: Mapping[str, str]) -> str:
-        """Name of the part that a task uses: the preferred one, or the only one.
+        """Name of the part that a task uses: the preferred one, that for everything, or the only one.
 
         Raises:
             CheckpointError: if the task is not among those known, or there is no part for it.
@@ -124,9 +126,9 @@ class NamedParts:
         if task not in known:
             remedy = f"Tasks: {', '.join(sorted(known))}. {self._names()}"
             raise CheckpointError(self.source, f"knows no task {task!r}", remedy)
-        name = preferred.get(task)
-        if name in self.folders:
-            return str(name)
+        for name in (preferred.get(task), self.default):
+            if name in self.folders:
+                return str(name)
         if len(self.folders) == 1:
             return next(iter(self.folders))
         raise CheckpointError(self.source, f"has no {self.kind} for the task {task!r}", self._names())

@@ -80,8 +80,12 @@ class ModelFolder:
         self.path = Path(path)
         self.source = str(path if source is None else source)
         self.contents = read_contents(self.path)
-        self._detokenizers = NamedParts(self.source, "de-tokenizer", self.contents.detokenizers)
-        self._language_models = NamedParts(self.source, "language model", self.contents.language_models)
+        self._detokenizers = NamedParts(
+            self.source, "de-tokenizer", self.contents.detokenizers, RECONSTRUCTION
+        )
+        self._language_models = NamedParts(
+            self.source, "language model", self.contents.language_models, DEFAULT_LANGUAGE_MODEL
+        )
         self._hashes: dict[str, str] = {}
 
     @classmethod
