@@ -87,7 +87,7 @@ def test_answers_alone_are_learned(builder):
     sample = dataset(builder, ["question"], max_questions=3)[3]
     record = world_record(1, 3, 16)
     learned = [id_ for id_ in sample.sequence.labels if id_ != IGNORED]
-    said = builder.tokenizer.decode(learned).split("</s>")[:-1]
+    said = builder.tokenizer.decode(learned, skip_special_tokens=False).split("</s>")[:-1]
     answers = {answer for _, answer in record.questions}
     assert len(said) == 3
     assert {plain_answer(text) for text in said} <= answers

@@ -59,7 +59,7 @@ def test_who_shows_the_same_clip_under_other_sentences_repeats(model, monkeypatc
 def test_other_characters_that_do_what_is_said_do_not_match(model, monkeypatch):
     def disguised(one):
         def other(sprite):
-            return replace(sprite, shape="ring" if sprite.shape != "ring" else "square")
+            return replace(sprite, shape="square" if sprite.shape != "square" else "triangle")
 
         return [
             replace(chapter, scene=replace(chapter.scene, sprites=tuple(map(other, chapter.scene.sprites))))

@@ -21,7 +21,7 @@ from divot.pipelines.generate import (
     write_generated,
     write_tokens,
 )
-from divot.text import Turn, conversation, plain_answer
+from divot.text import Turn, caption_request, conversation
 from divot.text.sequence import Sequence
 from divot.video import write_video
 from lm.small import small_lm
@@ -58,7 +58,7 @@ def test_second_turn_on_the_cache_is_the_second_turn_from_the_start(model, frame
     lm = model.language_model("chat")
     ids = lm.builder().build(conversation([Turn("what is it?", clips=1)])).ids
     said = talk.said[0]
-    assert plain_answer(lm.tokenizer.decode(said)) == first
+    assert lm.words(said) == first
     rest = lm.builder().build(conversation([Turn("and where?")])).ids[1:]
     whole = Sequence()
     whole.add(ids)
@@ -67,7 +67,7 @@ def test_second_turn_on_the_cache_is_the_second_turn_from_the_start(model, frame
     whole.add([*[id_ for id_ in said if id_ != lm.vocab.eos], lm.vocab.eos, *rest])
     dialogue = Dialogue(lm, [whole], talk.clips)
     again = [step[0] for step in dialogue.write_text(SHORT)]
-    assert plain_answer(lm.tokenizer.decode(again)) == second
+    assert lm.words(again) == second
 
 
 def test_many_requests_side_by_side_are_those_asked_alone(model, frames):
@@ -123,6 +123,27 @@ def test_a_request_that_leaves_too_little_room_is_refused(narrow):
         talk.say("what is it? " * 10)
     # What was refused is forgotten.
     assert len(talk.turns) == 1
+
+
+def test_a_picture_is_asked_about_as_a_picture(model, frames, tmp_path):
+    path = tmp_path / "one.png"
+    Image.fromarray(frames[0]).save(path)
+    for source in (path, frames[:1]):
+        talk = model.chat(source, sampling=SHORT)
+        said = talk.caption()
+        assert talk.turns[0].request == caption_request(is_image=True)
+        lm = model.language_model("chat")
+        turn = Turn(caption_request(is_image=True), clips=1, is_image=True)
+        begun = lm.builder().build(conversation([turn]))
+        assert lm.vocab.image_start in begun.ids
+        ids = [step[0] for step in Dialogue(lm, [begun], talk.clips).write_text(SHORT)]
+        assert said == lm.words(ids)
+    assert not model.chat(frames, sampling=SHORT).is_image
+
+
+def test_a_prompt_longer_than_the_context_is_refused(narrow):
+    with pytest.raises(RecipeError, match=r"prompt: comes to .* has room for 432"):
+        narrow.generate("a red star " * 200)
 
 
 def test_clips_from_words_have_their_own_seeds(model, tmp_path):

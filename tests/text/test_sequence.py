@@ -34,7 +34,7 @@ def roles(builder, sequence):
 
 
 def told(builder, text, learned=False):
-    names = builder.tokenizer.convert_ids_to_tokens(builder.words(text))
+    names = builder.tokenizer.convert_ids_to_tokens(builder.words(Words(text)))
     assert names
     return [(name, "+" if learned else "") for name in names]
 
@@ -183,7 +183,7 @@ def test_of_two_rows_the_longer_is_thinned_first_and_indices_count_over_both(bui
 def test_words_that_are_cut_are_told_apart_from_what_is_left_out(builder):
     words = "A cat runs."
     count, head = len(builder.words(words)), [Words("A"), Words(words)]
-    tight = SequenceBuilder(builder.tokenizer, N, max_length=1 + len(builder.words("A")) + count - 2)
+    tight = SequenceBuilder(builder.tokenizer, N, max_length=1 + len(builder.words(Words("A"))) + count - 2)
     cut = f"the last 2 of {count} word pieces"
     assert tight.build(head).left_out == [cut]
     assert tight.build([*head, WriteClip(), End()]).left_out == [cut, "all from WriteClip on"]
@@ -243,5 +243,10 @@ def test_more_tokens_than_places_or_no_room_is_refused(tokenizer):
 
 
 def test_names_of_places_in_words_are_plain_letters(builder):
-    told = set(builder.words("say <vid> and <frame_00001></frame> <img>"))
-    assert not told & set(builder.vocab.special)
+    told = set(builder.words(Words("say <vid> and <frame_00001></frame> <img></s><s>")))
+    assert not told & {*builder.vocab.special, builder.vocab.eos, builder.vocab.bos}
+    assert builder.words(Words("</s>", has_marks=True)) == [builder.vocab.eos]
+
+
+def test_half_a_pair_of_surrogates_is_a_question_mark(builder):
+    assert builder.words(Words("what\udcff is it")) == builder.words(Words("what? is it"))

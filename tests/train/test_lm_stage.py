@@ -19,8 +19,9 @@ from divot.train.run import train
 from divot.video import write_video
 from divot.video.folders import list_videos
 from divot.weights.merge import merge_model
-from divot.weights.store import ModelFolder
+from divot.weights.store import ModelFolder, add_language_model
 from divot.world import clip
+from lm.small import small_lm
 
 STEPS = 4
 RECIPES = (
@@ -142,6 +143,27 @@ def test_language_model_of_another_folder_goes_on_with_the_units_of_the_new_toke
         )
 
 
+def test_a_language_model_of_other_tokens_is_refused(config, tmp_path):
+    other = shutil.copytree(config.init_model, tmp_path / "other")
+    lm = small_lm()
+    add_language_model(other, "default", lm)
+    with pytest.raises(CheckpointError, match=r"6 tokens of width 4 .* 64 of width 8"):
+        LanguageStage(dataclasses.replace(config, init_lm=str(other)))
+
+
+def test_a_run_that_cannot_begin_leaves_no_settings_behind(config, tmp_path):
+    language = dataclasses.replace(config.language, backbone=str(tmp_path / "none"))
+    with pytest.raises(CheckpointError, match="none: has no usable tokenizer"):
+        train(dataclasses.replace(config, language=language), tmp_path / "run", use_cpu=True)
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_a_regression_head_may_look_at_angles(config):
+    language = dataclasses.replace(config.language, head="regression", cosine_weight=0.5)
+    head = LanguageStage(dataclasses.replace(config, language=language)).module.lm.head
+    assert head.cosine_weight == 0.5
+
+
 def test_losses_fall(config, tmp_path):
     settings = dataclasses.replace(
         config,
@@ -221,6 +243,10 @@ def test_recipes_are_whole(name):
         ({"init_model": None}, "needs a tokenizer"),
         ({"language": LanguageConfig(tasks={"dance": 1.0})}, "dance"),
         ({"language": LanguageConfig(tasks={"caption": 0.0})}, "no share"),
+        ({"language": LanguageConfig(prediction="epsilon")}, "language.head is None"),
+        ({"language": LanguageConfig(head="gmm", cosine_weight=0.5)}, "language.head is gmm"),
+        ({"language": LanguageConfig(video_weight=-1.0)}, "video_weight"),
+        ({"language": LanguageConfig(max_length=0)}, "max_length"),
     ],
 )
 def test_wrong_settings_are_named(config, changes, named, tmp_path):

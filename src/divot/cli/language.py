@@ -84,7 +84,6 @@ def caption(
     from divot.config.errors import VideoReadError
     from divot.pipelines.describe import describe_chat
     from divot.pipelines.divot import Divot
-    from divot.text import caption_request
 
     sampling = _sampling(temperature, top_p, max_tokens)
     divot = Divot.from_pretrained(model, device, dtype.value)
@@ -94,7 +93,7 @@ def caption(
     try:
         for video in videos:
             try:
-                text = divot.chat(video, fit.value, sampling, seed, max_clips).say(caption_request())
+                text = divot.chat(video, fit.value, sampling, seed, max_clips).caption()
             except VideoReadError as error:
                 failed[video] = error.cause
                 print_warning(f"{video}: {error.cause}. It was left out")

@@ -130,6 +130,8 @@ class LanguageConfig:
     """A new head: `gmm`, `regression` or `diffusion`; None: that of the language model, or the preset's."""
     prediction: str | None = None
     """Of a new head of diffusion: `v_prediction` or `epsilon`; None: the preset's."""
+    cosine_weight: float | None = None
+    """Of a new head of regression: weight of 1 - cosine similarity beside the squared error; None: the preset's."""
     added_variance: float | None = None
     """Added to each variance that the Gaussian mixture head predicts; None: that of the language model, or the
     preset's."""
@@ -358,6 +360,17 @@ class TrainConfig:
                 source,
                 "language.added_variance is below 0, or unseen_share or prompt_drop not from 0 to 1",
                 "Give 0 or more, and shares",
+            )
+        for name, head in (("prediction", "diffusion"), ("cosine_weight", "regression")):
+            if getattr(language, name) is not None and language.head != head:
+                raise RecipeError(
+                    source, f"language.{name} is set, language.head is {language.head}", f"Set it to {head}"
+                )
+        if min(language.video_weight, language.cosine_weight or 0.0) < 0 or language.max_length < 1:
+            raise RecipeError(
+                source,
+                "language.video_weight or cosine_weight is below 0, or max_length below 1",
+                "Give weights of 0 or more, and positions of a sequence",
             )
         if language.packed_length < 0:
             raise RecipeError(

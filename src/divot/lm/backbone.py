@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
 from transformers.utils.logging import disable_progress_bar
 
@@ -18,7 +18,7 @@ from divot.config.errors import CheckpointError, RecipeError
 from divot.text.sequence import NO_BLOCK
 
 if TYPE_CHECKING:
-    from transformers import Cache, PretrainedConfig
+    from transformers import Cache, PretrainedConfig, PreTrainedTokenizerBase
 
     from divot.config.training import LoRAConfig
 
@@ -85,6 +85,20 @@ def load_backbone(
         raise CheckpointError(folder, f"lacks weights ({first})", "Copy the whole folder again")
     loaded: PreTrainedModel = model
     return loaded.eval()
+
+
+def load_words(folder: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a language model, from a Hugging Face folder or hub id.
+
+    Raises:
+        CheckpointError: if there is none that can be used.
+    """
+    try:
+        words: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+    except Exception as error:
+        remedy = "Give the folder of a language model with its tokenizer.json"
+        raise CheckpointError(folder, f"has no usable tokenizer ({error})", remedy) from error
+    return words
 
 
 def add_lora(backbone: PreTrainedModel, config: LoRAConfig, new_rows: Sequence[int]) -> nn.Module:

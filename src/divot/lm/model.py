@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
 from divot.config.errors import CheckpointError, RecipeError
 from divot.config.files import write_json, written_whole
@@ -37,7 +37,7 @@ from divot.layers.component import (
     refuse_other_folder,
 )
 from divot.layers.embeddings import grid_positions, spread_points
-from divot.lm.backbone import add_lora, as_cache, attention_mask, load_backbone, new_backbone
+from divot.lm.backbone import add_lora, as_cache, attention_mask, load_backbone, load_words, new_backbone
 from divot.lm.batch import LanguageBatch
 from divot.lm.heads import DiffusionHead, GaussianMixtureHead, RegressionHead
 from divot.text import Turn, conversation, plain_answer
@@ -416,12 +416,7 @@ class DivotLM(nn.Module):
         except RecipeError as error:
             raise CheckpointError(error.source, error.cause, error.remedy) from error
         backbone = load_backbone(folder / BACKBONE_FOLDER, dtype, attention)
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(folder / BACKBONE_FOLDER)
-        except Exception as error:
-            raise CheckpointError(
-                folder / BACKBONE_FOLDER, f"has no usable tokenizer ({error})", "It holds tokenizer.json"
-            ) from error
+        tokenizer = load_words(folder / BACKBONE_FOLDER)
         model = cls(config, backbone, tokenizer)
         state = read_weights(folder / WEIGHTS_FILE)
         expected = {k: v.shape for k, v in model.state_dict().items() if not k.startswith("backbone.")}

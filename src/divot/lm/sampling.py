@@ -5,6 +5,7 @@ Letters: B batch, K positions said, N tokens a clip, D width of a token, V vocab
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from itertools import pairwise
@@ -43,10 +44,10 @@ class TextSampling:
 
     def __post_init__(self) -> None:
         ranges = {
-            "temperature": (self.temperature >= 0, "0 or more"),
+            "temperature": (0 <= self.temperature < math.inf, "0 or more"),
             "top_p": (0 < self.top_p <= 1, "above 0, at most 1"),
             "top_k": (self.top_k >= 0, "0 or more"),
-            "repetition_penalty": (self.repetition_penalty > 0, "above 0"),
+            "repetition_penalty": (0 < self.repetition_penalty < math.inf, "above 0"),
             "max_new_tokens": (self.max_new_tokens >= 1, "1 or more"),
         }
         for name, (is_fine, wanted) in ranges.items():
@@ -87,7 +88,7 @@ class TokenSampling:
         least = {"temperature": 0, "component_temperature": 0, "text_guidance": 1, "candidates": 1}
         for name, wanted in least.items():
             value = getattr(self, name)
-            if value is not None and value < wanted:
+            if value is not None and not wanted <= value < math.inf:
                 raise RecipeError(name, f"is {value}", f"Give {wanted} or more")
 
 

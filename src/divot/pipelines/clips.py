@@ -28,6 +28,7 @@ from divot.video import (
     spread_clips,
     square_frames,
 )
+from divot.video.pictures import is_picture
 
 Source = str | Path | np.ndarray
 """A video file, or frames uint8 [T, H, W, 3] at 8 a second."""
@@ -55,6 +56,25 @@ def count_clips(source: Source, sampling: Sampling = "consecutive", max_clips: i
     if sampling == "spread":
         return len(spread_clips(duration_s, max_clips))
     return len(_official_places(num_frames, rate_fps, sampling))
+
+
+def is_still(source: Source) -> bool:
+    """Whether a source is a picture: a single frame.
+
+    Raises:
+        VideoReadError: if the file cannot be read.
+    """
+    if isinstance(source, np.ndarray):
+        return len(source) == 1
+    try:
+        may_be = is_picture(Path(source))
+    except OSError:
+        # The reader says what is wrong with it.
+        may_be = True
+    if not may_be:
+        return False
+    with VideoReader(source) as reader:
+        return reader.num_frames == 1
 
 
 def whole_clips(

@@ -18,9 +18,9 @@ from divot.config.versions import versions
 from divot.lm.generate import Dialogue
 from divot.lm.model import DivotLM
 from divot.lm.sampling import TextSampling
-from divot.pipelines.clips import MAX_SPREAD_CLIPS, count_clips
+from divot.pipelines.clips import MAX_SPREAD_CLIPS, count_clips, is_still
 from divot.pipelines.sidecar import describe_language_model, describe_model
-from divot.text import Turn
+from divot.text import Turn, caption_request
 
 if TYPE_CHECKING:
     from divot.pipelines.clips import Source
@@ -112,9 +112,10 @@ class Chat:
         self.lm = divot.language_model(TASK)
         self.sampling = sampling
         self.clips: list[Tensor] = []
+        self.is_image = source is not None and is_still(source)
         if source is not None:
             fitting = clips_that_fit(self.lm, "", sampling.max_new_tokens)
-            if fitting is not None and max_clips > fitting:
+            if fitting and max_clips > fitting:
                 # Before the video is read.
                 self._refuse_more_than(fitting, count_clips(source, "spread", max_clips))
             self.clips = list(divot.encode(source, fit, sampling="spread", max_clips=max_clips))
@@ -132,11 +133,10 @@ class Chat:
         Raises:
             RecipeError: if the request and an answer are more than the language model's context has left.
         """
-        turn = Turn(request, clips=len(self.clips) if self._dialogue is None else 0)
+        turn = Turn(request, clips=len(self.clips) if self._dialogue is None else 0, is_image=self.is_image)
         segments = self.lm.segments([*self.turns, turn])
         if self._dialogue is None:
-            fitting = clips_that_fit(self.lm, request, self.sampling.max_new_tokens)
-            if fitting is not None:
+            if fitting := clips_that_fit(self.lm, request, self.sampling.max_new_tokens):
                 self._refuse_more_than(fitting, len(self.clips))
             sequence = self._builder.build(segments)
             self._refuse_longer_than_context(len(sequence))
@@ -153,6 +153,10 @@ class Chat:
         self.turns.append(replace(turn, answer=text))
         return text
 
+    def caption(self, on_text: OnText | None = None) -> str:
+        """What the video, or the picture, shows; errors as of `say`."""
+        return self.say(caption_request(is_image=self.is_image), on_text)
+
     def _refuse_longer_than_context(self, length: int) -> None:
         context, answer_length = self.lm.context, self.sampling.max_new_tokens
         if context is not None and length + answer_length > context:
@@ -160,7 +164,7 @@ class Chat:
                 "chat",
                 f"has come to {length} of the {context} positions that the language model holds, and an answer may "
                 f"take {answer_length}",
-                "Begin another one, ask for less, or give a smaller --max-tokens",
+                "Begin another one, ask in fewer words, or give a smaller --max-tokens",
             )
 
     def _refuse_more_than(self, fitting: int, num_clips: int) -> None:
@@ -170,7 +174,7 @@ class Chat:
                 "max_clips",
                 f"{num_clips} clips are too many for the context of the language model: beside the request and an "
                 f"answer of {answer_length} word pieces {fitting} fit",
-                f"Give --max-clips {fitting} or fewer" if fitting else "Give a smaller --max-tokens",
+                f"Give --max-clips {fitting} or fewer",
             )
 
     def _listen(self, dialogue: Dialogue, on_text: OnText | None) -> str:
@@ -185,4 +189,7 @@ class Chat:
                 on_text(text[len(told) :])
                 told = text
         self.said.append(ids)
-        return self.lm.words(ids)
+        text = self.lm.words(ids)
+        if on_text is not None and text.startswith(told) and text != told:
+            on_text(text[len(told) :])
+        return text

@@ -31,7 +31,6 @@ from divot.pipelines.clips import (
 )
 from divot.pipelines.fidelity import psnr, ssim
 from divot.pipelines.load import resolve_device, resolve_dtype, resolve_sampler, shared_frame_size
-from divot.text import caption_request
 from divot.tokenizer import VideoTokenizer
 from divot.video import CLIP_FRAMES, SEEN_FRAMES, Clip, Fit, from_uint8, to_uint8
 from divot.weights.store import ModelFolder
@@ -151,7 +150,7 @@ class Divot:
 
     def caption(self, source: Source, fit: Fit = "crop", max_clips: int = MAX_SPREAD_CLIPS) -> str:
         """What the video or picture shows, in words."""
-        return self.chat(source, fit, max_clips=max_clips).say(caption_request())
+        return self.chat(source, fit, max_clips=max_clips).caption()
 
     def chat(
         self,

@@ -126,6 +126,14 @@ def _written(
 ) -> Tensor:
     builder = lm.builder()
     prompts = [builder.build(lm.segments([turn])) for turn in turns]
+    longest = max(map(len, prompts))
+    # A clip, and the words around its places.
+    room = None if lm.context is None else lm.context - lm.config.num_tokens - 4
+    if room is not None and longest > room:
+        cause = (
+            f"comes to {longest} positions; beside a clip the language model's context has room for {room}"
+        )
+        raise RecipeError("prompt", cause, "Say it in fewer words")
     return Dialogue(lm, prompts, read, chances).write_clip(sampling, turns[0].is_image, words).cpu()
 
 
@@ -164,8 +172,8 @@ def each_generated(
         CheckpointError: if the model has no language model or no de-tokenizer.
         RecipeError: if a setting is out of range.
     """
-    if clips < 1:
-        raise RecipeError("clips", f"is {clips}", "Give 1 or more")
+    if min(count, clips) < 1:
+        raise RecipeError("count or clips", f"is {min(count, clips)}", "Give 1 or more")
     if is_image and clips > 1:
         raise RecipeError("clips", f"is {clips}, but a picture has no clips", "Leave out --clips or --image")
     lm = divot.language_model(TASK)

@@ -12,19 +12,16 @@ Letters: L length, N tokens of a clip.
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from divot.config.errors import RecipeError
-from divot.text.vocab import NUM_PLACES, VideoVocab
+from divot.text.vocab import NUM_PLACES, VideoVocab, plain_letters, special_names
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# The names of the special tokens, as a user might write them.
-_PLACE_WORDS = re.compile(r"<(/?(?:img|vid|frame)(?:_\d{5})?)>")
 IGNORED = -100
 """Label of a position that the text loss leaves out."""
 NO_BLOCK = -1
@@ -33,10 +30,12 @@ NO_BLOCK = -1
 
 @dataclass(frozen=True)
 class Words:
-    """A piece of text; `is_learned` for what the model shall say."""
+    """A piece of text; `is_learned` for what the model shall say, `has_marks` where names of special tokens in it mean
+    these, as in a chat template; elsewhere they are plain letters."""
 
     text: str
     is_learned: bool = False
+    has_marks: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,6 +154,7 @@ class SequenceBuilder:
             raise RecipeError("max_length", f"is {max_length}", "Give 1 or more, or nothing")
         self.tokenizer, self.num_tokens, self.max_length = tokenizer, num_tokens, max_length
         self.vocab = VideoVocab.of(tokenizer)
+        self._special_names = special_names(tokenizer)
 
     @property
     def places(self) -> tuple[int, ...]:
@@ -176,7 +176,7 @@ class SequenceBuilder:
         for place, segment in enumerate(segments):
             room = None if self.max_length is None else self.max_length - len(sequence)
             if isinstance(segment, Words):
-                ids = self.words(segment.text)
+                ids = self.words(segment)
                 if room is not None and len(ids) > room:
                     sequence.left_out.append(f"the last {len(ids) - room} of {len(ids)} word pieces")
                 sequence.add(ids if room is None else ids[:room], is_learned=segment.is_learned)
@@ -208,7 +208,7 @@ class SequenceBuilder:
         sequence.add(ids)
         for segment in segments:
             if isinstance(segment, Words):
-                sequence.add(self.words(segment.text), is_learned=segment.is_learned)
+                sequence.add(self.words(segment), is_learned=segment.is_learned)
             elif isinstance(segment, End):
                 sequence.add([self.vocab.eos], is_learned=True)
             elif isinstance(segment, ReadClips):
@@ -217,9 +217,12 @@ class SequenceBuilder:
                 self._add_written(sequence, segment.is_image)
         return sequence
 
-    def words(self, text: str) -> list[int]:
-        """Ids of a piece of text, without begin and end tokens; `<vid>` and the like in it are plain letters."""
-        text = _PLACE_WORDS.sub(r"< \1>", text)
+    def words(self, words: Words) -> list[int]:
+        """Ids of a piece of text, without begin and end tokens."""
+        # A lone half of a surrogate pair is no text.
+        text = words.text.encode("utf-8", "replace").decode("utf-8")
+        if not words.has_marks:
+            text = plain_letters(text, self._special_names)
         return list(self.tokenizer.encode(text, add_special_tokens=False)) if text else []
 
     def opening(self, is_image: bool = False) -> list[int]:
@@ -254,7 +257,7 @@ class SequenceBuilder:
         total = sum(sizes.get(type(segment), 0) for segment in segments)
         for segment in segments:
             if isinstance(segment, Words):
-                total += len(self.words(segment.text))
+                total += len(self.words(segment))
             elif isinstance(segment, ReadClips):
                 total += self._size(segment.count)
         return total

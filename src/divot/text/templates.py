@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from divot.config.errors import CheckpointError
 from divot.text.sequence import End, ReadClips, Segment, Words, WriteClip
+from divot.text.vocab import plain_letters, special_names
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -131,9 +132,11 @@ def story_segments(sentence: str) -> list[Segment]:
 def _with_chat_template(turns: Many[Turn], tokenizer: PreTrainedTokenizerBase) -> list[Segment]:
     segments: list[Segment] = []
     messages: list[dict[str, str]] = []
+    names = special_names(tokenizer)
     told = ""
     for turn in turns:
-        messages.append({"role": "user", "content": f"{_MARK if turn.clips else ''}{turn.request}"})
+        asked = plain_letters(turn.request, names)
+        messages.append({"role": "user", "content": f"{_MARK if turn.clips else ''}{asked}"})
         prompt = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
         segments += _marked(_after(prompt, told, tokenizer), turn)
         told = prompt
@@ -165,8 +168,9 @@ def _after(prompt: str, told: str, tokenizer: PreTrainedTokenizerBase) -> str:
 def _marked(text: str, turn: Turn) -> list[Segment]:
     before, mark, after = text.partition(_MARK)
     if not mark:
-        return [Words(text)]
-    return [Words(before), ReadClips(turn.clips, turn.is_image), Words(after)]
+        return [Words(text, has_marks=True)]
+    clips = ReadClips(turn.clips, turn.is_image)
+    return [Words(before, has_marks=True), clips, Words(after, has_marks=True)]
 
 
 def video_request(caption: str, rng: random.Random | None = None, is_image: bool = False) -> str:
@@ -189,5 +193,5 @@ def caption_request(rng: random.Random | None = None, is_image: bool = False) ->
 
 
 def plain_answer(text: str) -> str:
-    """What the model said, without the special tokens and doubled spaces."""
-    return re.sub(r"\s+", " ", re.sub(r"</?(?:img|vid|frame)>|<frame_\d{5}>|</?s>", " ", text)).strip()
+    """What the model said, with single spaces; its lines stay."""
+    return re.sub(r"[^\S\n]+", " ", text).strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -80,6 +81,20 @@ class VideoVocab:
             eos=tokenizer.eos_token_id,
             pad=pad,
         )
+
+
+def special_names(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+    """What the tokenizer takes for a special token wherever it stands in a text; the longest first."""
+    names = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return tuple(sorted((name for name in names if len(name) > 1), key=len, reverse=True))
+
+
+def plain_letters(text: str, names: Iterable[str]) -> str:
+    """The same text with a space inside each of the names of special tokens, which are none then."""
+    for name in names:
+        if name in text:
+            text = text.replace(name, f"{name[0]} {name[1:]}")
+    return text
 
 
 def add_video_tokens(tokenizer: PreTrainedTokenizerBase) -> VideoVocab:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig
 
 from divot.config.merge import from_mapping
 from divot.config.models import LanguageModelConfig
@@ -21,7 +21,7 @@ from divot.config.presets import preset
 from divot.config.training import TrainConfig
 from divot.detokenizer import VideoDetokenizer
 from divot.layers.component import CONFIG_FILE, Component, read_component_config
-from divot.lm.backbone import new_backbone
+from divot.lm.backbone import load_words, new_backbone
 from divot.lm.model import BACKBONE_FOLDER, DivotLM
 from divot.text.pieces import learn_pieces
 from divot.text.vocab import SPECIAL_TOKENS
@@ -184,5 +184,5 @@ def _language_model(config: TrainConfig, folder: ModelFolder | None, tokenizer: 
 
 
 def _of_backbone(settings: LanguageModelConfig, source: str | Path) -> DivotLM:
-    backbone = new_backbone(AutoConfig.from_pretrained(source).to_dict())
-    return DivotLM(settings, backbone, AutoTokenizer.from_pretrained(source))
+    words = load_words(source)
+    return DivotLM(settings, new_backbone(AutoConfig.from_pretrained(source).to_dict()), words)

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 from typing_extensions import Self
 
 from divot.config.errors import CheckpointError, DataError
@@ -29,7 +29,7 @@ from divot.config.training import LanguageConfig, TrainConfig
 from divot.data.clips import to_batch
 from divot.data.tasks import LanguageDataset, LanguageSample, world_corpus
 from divot.data.tokens import TokenStore
-from divot.lm.backbone import load_backbone
+from divot.lm.backbone import load_backbone, load_words
 from divot.lm.batch import LanguageBatch, collate
 from divot.lm.generate import Dialogue
 from divot.lm.model import DivotLM
@@ -323,6 +323,9 @@ class LanguageStage(Stage):
             sizes.head,
             kind=language.head or sizes.head.kind,
             prediction=language.prediction or sizes.head.prediction,
+            cosine_weight=(
+                sizes.head.cosine_weight if language.cosine_weight is None else language.cosine_weight
+            ),
             added_variance=(
                 sizes.head.added_variance if language.added_variance is None else language.added_variance
             ),
@@ -330,6 +333,14 @@ class LanguageStage(Stage):
         other = self.config.init_lm
         if other is not None or (self.folder.contents.language_models and not begins_anew):
             lm = (self.folder if other is None else ModelFolder.open(other)).language_model()
+            ours, theirs = ((one.config.num_tokens, one.config.token_width) for one in (tokenizer, lm))
+            if ours != theirs:
+                raise CheckpointError(
+                    other or self.folder.source,
+                    f"has a language model of {theirs[0]} tokens of width {theirs[1]} a clip, the tokenizer gives "
+                    f"{ours[0]} of width {ours[1]}",
+                    "Give one that was trained with a tokenizer of these sizes",
+                )
             if language.head is not None:
                 lm.take_new_head(head)
             if language.queries is not None:
@@ -360,7 +371,7 @@ class LanguageStage(Stage):
     def _new_language_model(self, settings: LanguageModelConfig) -> DivotLM:
         language = self.config.language
         if language.backbone is not None:
-            words = AutoTokenizer.from_pretrained(language.backbone)
+            words = load_words(language.backbone)
             wanted = language.uses_chat_template
             has_template = bool(words.chat_template) if wanted is None else wanted
             tasks = [language.tasks, *(part.tasks or {} for part in language.mixture)]

@@ -1,6 +1,6 @@
 """The one training loop: clips in, steps, measures, pictures, checkpoints, weights out.
 
-A run lives in a folder: config.yaml (written first), metrics.jsonl, tensorboard/, samples/, checkpoints/, and the
+A run lives in a folder: config.yaml, metrics.jsonl, tensorboard/, samples/, checkpoints/, and the
 weights in model/ (vae/ for the vae stage). The same command on the same folder goes on from its last checkpoint.
 """
 
@@ -46,6 +46,7 @@ from divot.train.state import (
 )
 
 log = logging.getLogger(__name__)
+CONFIG_FILE = "config.yaml"
 # Steps left out in a row, for losses or gradients that are not numbers or are spikes, after which the run stops.
 MAX_SKIPPED_IN_A_ROW = 20
 
@@ -94,10 +95,13 @@ def train(
     if accelerator.device.type == "cpu":
         keep_freed_memory()
     if accelerator.is_main_process:
-        _keep_config(config, run)
+        _refuse_other_config(config, run)
     torch.manual_seed(config.seed)
     stage = build_stage(config)
     stage.prepare()
+    if accelerator.is_main_process:
+        # Settings with which a run cannot begin leave nothing behind.
+        _keep_config(config, run)
     is_sharded = config.sharded and accelerator.num_processes > 1
     module = stage.module if is_sharded else stage.module.to(accelerator.device)
     decay = config.optimizer.ema_decay
@@ -237,14 +241,18 @@ def _gradients(
     return total, measures
 
 
-def _keep_config(config: TrainConfig, run: Path) -> None:
-    place = run / "config.yaml"
-    # Through JSON: tuples become the lists that YAML knows.
-    settings = json.loads(json.dumps(dataclasses.asdict(config)))
+def _plain(config: TrainConfig) -> dict[str, Any]:
+    """Through JSON: tuples become the lists that YAML knows."""
+    settings: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return settings
+
+
+def _refuse_other_config(config: TrainConfig, run: Path) -> None:
+    place, settings = run / CONFIG_FILE, _plain(config)
     if place.exists():
         # Settings that an older version did not know are at their defaults.
         written = from_mapping(TrainConfig, yaml.safe_load(place.read_text(encoding="utf-8")), place)
-        before = json.loads(json.dumps(dataclasses.asdict(written)))
+        before = _plain(written)
         changed = [key for key in settings if before[key] != settings[key]]
         if changed:
             raise RecipeError(
@@ -252,9 +260,12 @@ def _keep_config(config: TrainConfig, run: Path) -> None:
                 f"the run was begun with another {', '.join(changed)}",
                 "Use another run folder, or these settings",
             )
-        return
-    with written_whole(place) as beside:
-        beside.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+
+
+def _keep_config(config: TrainConfig, run: Path) -> None:
+    if not (run / CONFIG_FILE).exists():
+        with written_whole(run / CONFIG_FILE) as beside:
+            beside.write_text(yaml.safe_dump(_plain(config), sort_keys=False), encoding="utf-8")
 
 
 class _Monitor:
