@@ -129,7 +129,7 @@ def test_story_interleaves_words_and_clips_and_counts_its_blocks(builder):
 
 
 def test_continuation_goes_on_where_a_sequence_ended(builder):
-    begun, said = [Words("[INST] Go on. [/INST]")], builder.words("A cat")
+    begun, said = [Words("[INST] Go on. [/INST]")], builder.words(Words("A cat"))
     rest = [WriteClip(), Words("runs", is_learned=True), End()]
     whole = builder.build([*begun, Words("A cat"), *rest])
     sequence, prompt = builder.continuation(said, rest), builder.build(begun)
@@ -158,7 +158,7 @@ def test_a_share_of_the_written_clips_is_bare_in_part(builder):
 
 def test_tokenizer_without_a_begin_token_gets_none(chat_tokenizer):
     builder = SequenceBuilder(chat_tokenizer, N)
-    assert builder.build([Words("A cat")]).ids == builder.words("A cat")
+    assert builder.build([Words("A cat")]).ids == builder.words(Words("A cat"))
     assert builder.build([]).ids == []
 
 
@@ -182,7 +182,7 @@ def test_of_two_rows_the_longer_is_thinned_first_and_indices_count_over_both(bui
 
 def test_words_that_are_cut_are_told_apart_from_what_is_left_out(builder):
     words = "A cat runs."
-    count, head = len(builder.words(words)), [Words("A"), Words(words)]
+    count, head = len(builder.words(Words(words))), [Words("A"), Words(words)]
     tight = SequenceBuilder(builder.tokenizer, N, max_length=1 + len(builder.words(Words("A"))) + count - 2)
     cut = f"the last 2 of {count} word pieces"
     assert tight.build(head).left_out == [cut]
