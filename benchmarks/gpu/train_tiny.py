@@ -83,7 +83,12 @@ def main() -> None:
         result = evaluate_world_reconstruction(measured, seed=1, count=clips)
     else:
         result = evaluate_world(measured, 1, clips, num_stories=max(1, clips // 10))
-    facts = {"stage": given.stage, "start": given.start, "seed": given.seed, "last_step": metrics[-1] if metrics else None}
+    facts = {
+        "stage": given.stage,
+        "start": given.start,
+        "seed": given.seed,
+        "last_step": metrics[-1] if metrics else None,
+    }
     write_json(given.out / f"train_tiny_{given.stage}.json", {**result.to_json(), "training": facts})
 
 

@@ -101,6 +101,7 @@ def _tiny() -> ModelConfig:
         # The tokens of tiny lie in places: drawn each by itself, a sprite would come out scattered over them.
         queries="autoregressive",
         text_guidance=3.0,
+        candidates=8,
         has_token_statistics=True,
         keeps_places=True,
         backbone={
