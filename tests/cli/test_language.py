@@ -35,17 +35,17 @@ def test_captions_are_told_before_one_that_fails(run, model, video_file, monkeyp
     from divot.config.errors import RecipeError
     from divot.pipelines.describe import Chat
 
-    say = Chat.say
+    caption = Chat.caption
 
-    def second_fails(chat, request):
+    def second_fails(chat):
         if second_fails.has_told:
             raise RecipeError("max_clips", "is too many", "Give fewer")
         second_fails.has_told = True
-        return say(chat, request)
+        return caption(chat)
 
     for form in ((), ("--json",)):
         second_fails.has_told = False
-        monkeypatch.setattr(Chat, "say", second_fails)
+        monkeypatch.setattr(Chat, "caption", second_fails)
         code, out, err = run("caption", video_file, video_file, "--max-tokens", "4", *form, *model)
         assert (code, "is too many" in err) == (2, True)
         assert out.startswith(f"{video_file}: ") or list(json.loads(out)["captions"]) == [str(video_file)]
