@@ -95,7 +95,7 @@ def test_video_that_gives_no_story_is_named_and_the_others_are_written(folder):
 
 
 def test_a_shot_without_a_sentence_ends_a_row(folder):
-    told = {0.5: "One.", 6.0 + 1.0: None}
+    told = {0.5: "One.", 7.0: None}
 
     def tell(reader, place):
         return told.get(place.start_s, "A wall.")

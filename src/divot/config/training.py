@@ -150,6 +150,7 @@ class AdaptationConfig:
     temperature: float | None = None
     """Factor on the variances of the mixture; None: as in generation."""
     component_temperature: float | None = None
+    """How evenly the components are drawn; None: as in generation."""
     true_share: float = 0.0
     """Share of the clips that are de-noised under their own tokens, so that reconstruction is not forgotten."""
     cache: str | None = None

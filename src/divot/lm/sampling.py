@@ -94,7 +94,7 @@ class TokenSampling:
 
 @dataclass(frozen=True)
 class SettledSampling:
-    """`TokenSampling` with what it left to the model."""
+    """`TokenSampling` with what it left to the model; the fields mean the same."""
 
     is_mean: bool
     temperature: float
@@ -106,7 +106,7 @@ class SettledSampling:
 
 
 def settled(model: DivotLM, sampling: TokenSampling) -> SettledSampling:
-    """How a model draws.
+    """How a model draws: what is asked for, else what its config says.
 
     Raises:
         RecipeError: if guidance is asked of a head that has no density to guide by.

@@ -127,8 +127,8 @@ def _written(
     builder = lm.builder()
     prompts = [builder.build(lm.segments([turn])) for turn in turns]
     longest = max(map(len, prompts))
-    # A clip, and the words around its places.
-    room = None if lm.context is None else lm.context - lm.config.num_tokens - 4
+    of_clip = lm.config.num_tokens + len(builder.opening()) + len(builder.closing())
+    room = None if lm.context is None else lm.context - of_clip
     if room is not None and longest > room:
         cause = (
             f"comes to {longest} positions; beside a clip the language model's context has room for {room}"
