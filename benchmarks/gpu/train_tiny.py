@@ -1,16 +1,19 @@
 """Train `tiny` further on whatever is there, and measure what came of it.
 
-    python benchmarks/gpu/train_tiny.py --out OUT [--stage tokenizer|lm|adapt] [--start MODEL] [--minutes 8]
-        [--clips 100] [--videos FOLDER] [--smoke]
+    python benchmarks/gpu/train_tiny.py --out OUT [--stage tokenizer|lm|adapt] [--start MODEL] [--minutes 7]
+        [--steps N] [--parts 2] [--set NAME=VALUE ...] [--layers N] [--clips 100] [--smoke]
 
 Goes on from the weights in MODEL (the bundled ones, or OUT/model of the run before), so any number of runs can follow
-each other. Writes OUT/model every two minutes, so that a job that is killed leaves something, and at the end
-OUT/train_tiny_STAGE.json. Needs no video library unless --videos is given.
+each other. The first steps are timed, and the schedule is laid over as many as the minutes hold. Writes OUT/model after
+each of the parts of the time, so that a job that is killed leaves something, and at the end OUT/train_tiny_STAGE.json
+and the measures of all steps. Needs no video library unless data.videos is set.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
+import dataclasses
 import json
 import shutil
 import tempfile
@@ -21,75 +24,140 @@ from typing import Any
 import torch
 
 from divot.config.files import write_json, written_whole
-from divot.config.recipe import read_recipe
+from divot.config.merge import overlay
+from divot.config.recipe import parse_changes, read_recipe
+from divot.config.training import TrainConfig
 from divot.evaluation import evaluate_world_reconstruction
+from divot.evaluation.run_info import hardware, now, versions
 from divot.evaluation.world_scores import evaluate_world
 from divot.pipelines.divot import Divot
 from divot.train.run import train
+from divot.weights.store import DEFAULT_LANGUAGE_MODEL, ModelFolder, add_language_model
 
-SAVE_EVERY_MINUTES = 2.0
+# Clips of a step. A GPU takes many more than a CPU in the same time; fewer would leave it waiting.
+BATCH_SIZES = {"tokenizer": 64, "lm": 256, "adapt": 64}
+NUM_TIMED, NUM_BETWEEN = 40, 10
+# Of the minutes, that go to steps: models are built and data workers begin, twice.
+STEPS_SHARE = 0.93
+
+
+def timed_steps_per_s(config: TrainConfig) -> float:
+    """Of the last of `NUM_TIMED` steps."""
+    short = dataclasses.replace(config, num_steps=NUM_TIMED, log_every=NUM_BETWEEN)
+    rates: list[float] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        train(short, Path(scratch) / "run", on_progress=lambda told: rates.append(told.clips_per_s))
+    return rates[-1] / config.batch_size
+
+
+def deepen(start: str, num_layers: int, folder: Path) -> None:
+    """Write a model whose language model has more layers and does the same: what the new ones add is 0 to begin with.
+
+    Each is a copy of the layer below it, so that what it looks at makes sense from the first step.
+    """
+    source = ModelFolder.open(start)
+    lm = source.language_model()
+    layers, settings = lm.backbone.get_decoder().layers, lm.backbone.config
+    num_before = len(layers)
+    deeper = list(layers)
+    for number in range(num_layers - num_before):
+        # Spread over the depth, the last on top.
+        place = (number + 1) * num_before // (num_layers - num_before) + number
+        new = copy.deepcopy(deeper[place - 1])
+        for added in (new.self_attn.o_proj, new.mlp.down_proj):
+            torch.nn.init.zeros_(added.weight)
+        deeper.insert(place, new)
+    for number, layer in enumerate(deeper):
+        layer.self_attn.layer_idx = number
+    lm.backbone.get_decoder().layers = torch.nn.ModuleList(deeper)
+    settings.num_hidden_layers = num_layers
+    with written_whole(folder) as beside:
+        shutil.copytree(source.path, beside)
+        add_language_model(beside, DEFAULT_LANGUAGE_MODEL, lm)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--stage", choices=["tokenizer", "lm", "adapt"], default="tokenizer")
+    parser.add_argument("--stage", choices=list(BATCH_SIZES), default="tokenizer")
     parser.add_argument("--start", default="tiny", help="preset or model folder to go on from")
     parser.add_argument("--minutes", type=float, default=7.0, help="of training; measuring comes on top")
-    parser.add_argument("--steps", type=int, default=3000, help="over which the learning rate falls")
-    parser.add_argument("--batch-size", type=int, default=256)
-    parser.add_argument(
-        "--clips", type=int, default=100, help="that are measured, and a tenth as many stories"
-    )
-    parser.add_argument("--videos", help="folder of videos for a fifth of each batch")
+    parser.add_argument("--steps", type=int, help="over which the rates fall; as many as the minutes hold")
+    parser.add_argument("--parts", type=int, default=2, help="of the time; weights are written after each")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="changes")
+    parser.add_argument("--layers", type=int, help="of the language model, from here on")
+    parser.add_argument("--clips", type=int, default=100, help="that are measured, and a tenth as many stories")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="new clips for each run")
     parser.add_argument("--smoke", action="store_true", help="two steps on a CPU")
     given = parser.parse_args()
-    steps, batch_size, clips = (2, 2, 2) if given.smoke else (given.steps, given.batch_size, given.clips)
     has_gpu = torch.cuda.is_available()
+    if has_gpu:
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
+    given.out.mkdir(parents=True, exist_ok=True)
+    changes = parse_changes(given.changes)
+    if given.layers is not None:
+        deeper = given.out / "deeper"
+        deepen(changes.get("init_lm", given.start), given.layers, deeper)
+        changes["init_lm"] = str(deeper)
     config = read_recipe(
         f"tiny_{given.stage}",
         {
             "stage": given.stage,
             "init_model": given.start,
             "seed": given.seed,
-            "batch_size": batch_size,
-            "num_steps": steps,
+            "batch_size": 2 if given.smoke else BATCH_SIZES[given.stage],
             "precision": "bf16" if has_gpu else "no",
-            "sample_every": steps,
-            "checkpoint_every": steps,
             "data": {
-                "world_share": 0.8 if given.videos and given.stage == "tokenizer" else 1.0,
-                "videos": given.videos,
+                "world_share": 1.0,
+                "videos": None,
                 "world_seed": given.seed,
                 "num_workers": 0 if given.smoke else 14,
             },
             "language": {"is_new": False},
         },
     )
+    config = overlay(config, changes, "--set")
+    begun = time.monotonic()
+    num_steps, clips = (2, 2) if given.smoke else (given.steps, given.clips)
+    if num_steps is None:
+        steps_per_s = timed_steps_per_s(config)
+        left_s = 60 * given.minutes - (time.monotonic() - begun)
+        num_steps = max(1, int(steps_per_s * left_s * STEPS_SHARE))
+    config = dataclasses.replace(
+        config, num_steps=num_steps, sample_every=num_steps, checkpoint_every=num_steps
+    )
+    config.check("--set")
+    model, metrics = given.out / "model", given.out / f"metrics_{given.stage}.jsonl"
     with tempfile.TemporaryDirectory() as scratch:
-        run, model = Path(scratch) / "run", given.out / "model"
-        metrics: list[dict[str, Any]] = []
-        deadline = time.monotonic() + 60 * given.minutes
-        while (left_s := deadline - time.monotonic()) > 0 and not (metrics and metrics[-1]["step"] == steps):
-            weights = train(config, run, max_minutes=min(SAVE_EVERY_MINUTES, left_s / 60), on_progress=print)
+        for part in range(1, given.parts + 1):
+            left = given.minutes * part / given.parts - (time.monotonic() - begun) / 60
+            weights = train(config, Path(scratch) / "run", max(0.0, left), on_progress=print)
             with written_whole(model) as beside:
                 shutil.copytree(weights, beside)
-            # Its first line comes after some steps.
-            told = run / "metrics.jsonl"
-            metrics = [json.loads(line) for line in told.read_text().splitlines()] if told.exists() else []
-    measured = Divot.from_pretrained(model)
-    if given.stage == "tokenizer":
-        result = evaluate_world_reconstruction(measured, seed=1, count=clips)
-    else:
-        result = evaluate_world(measured, 1, clips, num_stories=max(1, clips // 10))
-    facts = {
-        "stage": given.stage,
-        "start": given.start,
-        "seed": given.seed,
-        "last_step": metrics[-1] if metrics else None,
+            told = Path(scratch) / "run" / "metrics.jsonl"
+            if told.exists():
+                shutil.copyfile(told, metrics)
+    facts: dict[str, Any] = {
+        "training": {
+            "stage": given.stage,
+            "start": given.start,
+            "settings": dataclasses.asdict(config),
+            "seconds": time.monotonic() - begun,
+            "last_step": json.loads(metrics.read_text().splitlines()[-1]) if metrics.exists() else None,
+            "hardware": hardware(torch.device("cuda" if has_gpu else "cpu")),
+            "versions": versions(),
+            "date": now(),
+        }
     }
-    write_json(given.out / f"train_tiny_{given.stage}.json", {**result.to_json(), "training": facts})
+    if clips:
+        measured = Divot.from_pretrained(model)
+        if given.stage == "tokenizer":
+            result = evaluate_world_reconstruction(measured, seed=1, count=clips)
+        else:
+            result = evaluate_world(measured, 1, clips, num_stories=max(1, clips // 10))
+        facts = {**result.to_json(), **facts}
+    write_json(given.out / f"train_tiny_{given.stage}.json", facts)
 
 
 if __name__ == "__main__":

@@ -299,7 +299,8 @@ def test_tokens_of_a_store_are_those_that_are_made_on_the_fly(annotated, tmp_pat
 def test_processes_of_sharded_weights_run_equally_often_whatever_their_samples(
     annotated, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("divot.train.lm_stage.ENCODED_AT_ONCE", 5)
+    five_clips = 5 * 5 * 3 * 64 * 64
+    monkeypatch.setattr("divot.train.lm_stage.MAX_ENCODED_BYTES", five_clips)
     stage = LanguageStage(dataclasses.replace(annotated, sharded=True))
     dataset, to_batch = stage.data(12, tmp_path / "rejects.jsonl")
     batch = to_batch([dataset[number] for number in range(12)])

@@ -96,7 +96,7 @@ def denoising_loss(
     latents = detokenizer.encode_frames(clips_BFCHW).float()
     total, last_share = detokenizer.config.schedule.num_timesteps, config.last_timestep_share
     times = torch.cat([draw_timesteps(1, total, last_share, chance) for chance in chances]).to(latents.device)
-    noise = torch.stack([torch.randn(latents.shape[1:], generator=chance) for chance in chances]).to(latents)
+    noise = torch.stack([_noise(latents[0], chance) for chance in chances])
     if config.condition_drop > 0:
         drawn = torch.cat([torch.rand(1, generator=chance) for chance in chances])
         is_dropped = (drawn < config.condition_drop).to(latents.device)
@@ -108,6 +108,13 @@ def denoising_loss(
     is_last = times == total - 1
     last = float(losses.detach()[is_last].mean()) if bool(is_last.any()) else float("nan")
     return losses.mean(), {"loss_last_time": last}
+
+
+def _noise(like: Tensor, chance: torch.Generator) -> Tensor:
+    """Drawn where the latents are: a GPU would wait for that of a CPU."""
+    seed = int(torch.randint(2**62, (1,), generator=chance))
+    own = torch.Generator(like.device).manual_seed(seed)
+    return torch.randn(like.shape, generator=own, device=like.device)
 
 
 class DiffusionStage(Stage):

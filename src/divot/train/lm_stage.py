@@ -50,8 +50,8 @@ from divot.weights.store import (
 # Texts that a new tokenizer's pieces, and clips that the tokens' units are taken from.
 NUM_CORPUS_CLIPS, NUM_STATISTICS_CLIPS = 1500, 256
 NUM_SHOWN = 4
-# Clips: what the tokenizer makes on its way to their tokens is large.
-ENCODED_AT_ONCE = 32
+# Of frames that are encoded at once: what the tokenizer makes on its way to their tokens is many times as large.
+MAX_ENCODED_BYTES = 24 * 2**20
 # Questions, captions and stories differ in length by these many kinds.
 MAX_GROUPS = 3
 log = logging.getLogger(__name__)
@@ -216,8 +216,9 @@ class LanguageModule(nn.Module):
         """The groups of a batch with the tokens of their clips."""
         encoded = []
         count = num_encodings(batch) if self.num_encodings is None else self.num_encodings
-        for first in range(0, ENCODED_AT_ONCE * count, ENCODED_AT_ONCE):
-            seen = batch.seen[first : first + ENCODED_AT_ONCE]
+        for number in range(count):
+            at_once = _encoded_at_once(batch.seen) if len(batch.seen) else 0
+            seen = batch.seen[number * at_once : (number + 1) * at_once]
             if len(seen):
                 encoded.append(self._encoded(seen))
             else:
@@ -444,7 +445,11 @@ class LanguageStage(Stage):
 
 def num_encodings(batch: TrainingBatch) -> int:
     """How often the tokenizer runs for a batch."""
-    return -(-len(batch.seen) // ENCODED_AT_ONCE)
+    return -(-len(batch.seen) // _encoded_at_once(batch.seen)) if len(batch.seen) else 0
+
+
+def _encoded_at_once(seen: Tensor) -> int:
+    return max(1, MAX_ENCODED_BYTES // seen[0].numel())
 
 
 @torch.no_grad()
