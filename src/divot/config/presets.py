@@ -108,7 +108,7 @@ def _tiny() -> ModelConfig:
             "model_type": "mistral",
             "hidden_size": 256,
             "intermediate_size": 704,
-            "num_hidden_layers": 4,
+            "num_hidden_layers": 6,
             "num_attention_heads": 4,
             "num_key_value_heads": 4,
             "max_position_embeddings": 4096,
