@@ -18,7 +18,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 # In the order in which each goes on from the weights of the one before.
-TOKENIZER = ("tiny_metrics", "tiny_metrics_further", "tiny_metrics_third", "tiny_metrics_fourth")
+TOKENIZER = ("tiny_metrics", "tiny_metrics_further", "tiny_metrics_third", "tiny_metrics_fourth", "tiny_metrics_gpu")
 LANGUAGE = {
     "tiny_language_metrics_queries": "all",
     "tiny_language_metrics": "written one by one",
@@ -34,6 +34,9 @@ LANGUAGE = {
     "tiny_language_metrics_again": "all but two kinds",
     "tiny_language_metrics_all": "all again",
     "tiny_language_metrics_full": "full captions",
+    "tiny_language_metrics_gpu": "new tokens, six layers, on a GPU",
+    "tiny_language_metrics_gpu_further": "the same",
+    "tiny_language_metrics_last": "the same, on a CPU",
 }
 
 
@@ -57,7 +60,7 @@ def main() -> None:
     draw(left, folder, dict.fromkeys(TOKENIZER, ""), "loss_last_time_mean", "clips")
     left.set(title="tokenizer and U-Net", yscale="log")
     draw(right, folder, LANGUAGE, "text_loss_mean", "sequences")
-    right.set(title="language model, words", ylim=(0.2, 1.0))
+    right.set(title="language model, words", ylim=(0.1, 1.0))
     right.legend(fontsize=7)
     figure.tight_layout()
     figure.savefig(out, dpi=110)

@@ -48,22 +48,25 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """One step for every parameter that has a gradient."""
         for group in self.param_groups:
-            by_shape: dict[torch.Size, list[nn.Parameter]] = {}
+            by_shape: dict[torch.Size, list[Tensor]] = {}
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     by_shape.setdefault(parameter.shape, []).append(parameter)
             for shape, parameters in by_shape.items():
-                updates = []
-                for parameter in parameters:
-                    state = self.state[parameter]
-                    if "momentum_buffer" not in state:
-                        state["momentum_buffer"] = torch.zeros_like(parameter)
-                    gradient: Tensor = parameter.grad  # type: ignore[assignment]
-                    state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
-                    updates.append(gradient.lerp(state["momentum_buffer"], group["momentum"]))
+                gradients: list[Tensor] = [parameter.grad for parameter in parameters]  # type: ignore[misc]
+                momenta = [self._momentum(parameter) for parameter in parameters]
+                torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
                 # A filter is one row: [out, in * height * width].
-                matrices = torch.stack(updates).flatten(2)
+                leads = torch._foreach_lerp(gradients, momenta, group["momentum"])
+                matrices = torch.stack(leads).flatten(2)
                 scale = 0.2 * max(matrices.shape[1:]) ** 0.5
-                for parameter, update in zip(parameters, orthogonalised(matrices), strict=True):
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    parameter.add_(update.view(shape).to(parameter.dtype), alpha=-group["lr"] * scale)
+                updates = [one.view(shape) for one in orthogonalised(matrices).to(parameters[0].dtype)]
+                torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_add_(parameters, updates, alpha=-group["lr"] * scale)
+
+    def _momentum(self, parameter: Tensor) -> Tensor:
+        state = self.state[parameter]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(parameter)
+        buffer: Tensor = state["momentum_buffer"]
+        return buffer
