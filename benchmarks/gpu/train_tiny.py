@@ -86,7 +86,9 @@ def main() -> None:
     parser.add_argument("--parts", type=int, default=2, help="of the time; weights are written after each")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="changes")
     parser.add_argument("--layers", type=int, help="of the language model, from here on")
-    parser.add_argument("--clips", type=int, default=100, help="that are measured, and a tenth as many stories")
+    parser.add_argument(
+        "--clips", type=int, default=100, help="that are measured, and a tenth as many stories"
+    )
     parser.add_argument("--seed", type=int, default=int(time.time()), help="new clips for each run")
     parser.add_argument("--smoke", action="store_true", help="two steps on a CPU")
     given = parser.parse_args()

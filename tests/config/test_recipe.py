@@ -13,7 +13,7 @@ from divot.config.recipe import parse_changes, read_recipe, recipe_names
 def test_every_recipe_that_ships_can_be_read(name):
     needs_model = "_lm" in name or name.endswith(("detokenizer", "adapt"))
     changes = {"init_model": "somewhere", "language": {"annotations": "some.jsonl"}} if needs_model else {}
-    config = read_recipe(name, {"data": {"videos": "somewhere"}, **changes})
+    config = read_recipe(name, {"data": {"videos": "somewhere", "world_share": 0.5}, **changes})
     # A stage may have several recipes: the first names come first.
     assert name.startswith(f"{config.preset}_{config.stage}")
 
@@ -98,3 +98,19 @@ def test_numbers_of_the_language_stage_are_refused_by_name(change):
     name = change.partition("=")[0].rpartition(".")[2]
     with pytest.raises(RecipeError, match=name):
         read_recipe("tiny_lm", parse_changes(["init_model=x", change]))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "named"),
+    [
+        ("tiny_lm", ["language.annotations=words.jsonl"], "annotations"),
+        ("tiny_adapt", ["language.annotations=words.jsonl"], "annotations"),
+        ("tiny_tokenizer", ["data.videos=v", "data.world_share=1.0"], "data.videos"),
+        ("tiny_vae", ["data.videos=v", "init_model=x"], "init_model"),
+        ("tiny_lm", ["init_vae=x"], "init_vae"),
+        ("tiny_adapt", ["init_lm=x", "language.is_new=false"], "init_lm"),
+    ],
+)
+def test_settings_that_would_have_no_effect_are_refused(name, changes, named):
+    with pytest.raises(RecipeError, match=f"{named}.* is set"):
+        read_recipe(name, parse_changes(changes))

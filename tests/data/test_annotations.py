@@ -46,6 +46,11 @@ def test_a_table_has_captions_or_questions_and_a_sample_for_each_file(tmp_path):
     assert "words.CSV:6: has neither a caption nor questions" in str(wrong)
 
 
+def test_other_columns_of_a_table_are_passed_over(tmp_path):
+    (one,) = read(tmp_path, "image,caption,data,answers\nb.png,A red car.,x,y\n", "words.csv")
+    assert (one.captions, one.questions) == (("A red car.",), ())
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [

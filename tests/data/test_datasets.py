@@ -636,3 +636,12 @@ def test_a_training_learns_from_a_data_set_by_its_name(tmp_path):
     assert all(sample.seen.shape == (2, 5, 16, 16, 3) for sample in samples)
     [reject] = [json.loads(line) for line in rejects.read_text().splitlines()]
     assert (Path(reject["file"]).name, reject["cause"]) == ("19.mp4", "there is no such file")
+
+
+def test_stories_of_one_film_stay_apart_under_a_name(tmp_path):
+    clips = [{"video": "a.mp4", "start_s": start_s, "text": f"{start_s}"} for start_s in (0, 2, 4)]
+    stories = [{"story": "Tell one.", "clips": some} for some in (clips[:2], [clips[0], clips[2]])]
+    (tmp_path / "stories.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in stories))
+    plain = read_annotations(tmp_path / "stories.jsonl", V)
+    assert len(plain) == 2
+    assert read_annotations(f"divot:{tmp_path / 'stories.jsonl'}", V) == plain

@@ -35,8 +35,8 @@ def contents(tmp_path_factory):
     video = (folder / "a.mp4").read_bytes()
     picture = io.BytesIO()
     Image.fromarray(np.full((70, 80, 3), 9, np.uint8)).save(picture, "jpeg")
-    # What img2dataset writes beside a picture.
-    told = {"caption": "grey", "url": "https://example.org", "status": "success", "width": 80}
+    # Fields of other tools, too, stand beside a caption.
+    told = {"caption": "grey", "url": "https://example.org", "answers": ["it", "is"], "width": 80}
     asked = {"questions": [["what?", "bars"]], "video": "elsewhere.mp4"}
     first = {
         "x/000.mp4": video,
@@ -151,6 +151,13 @@ def test_a_listing_is_kept_until_the_tar_changes(on_disk, cache, contents, monke
         assert told(record_source(on_disk, None, None)) == before
     (on_disk / "001.tar").write_bytes(contents[0])
     assert told(record_source(on_disk, None, None))[2:] == before[:2]
+
+
+def test_tars_are_read_where_no_listing_can_be_kept(on_disk, tmp_path, monkeypatch):
+    before = told(record_source(on_disk, None, None))
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert told(record_source(on_disk, None, None)) == before
 
 
 @pytest.mark.parametrize(

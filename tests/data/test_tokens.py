@@ -6,6 +6,7 @@ import signal
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from divot.config.errors import DataError
 from divot.data.token_writer import TokenStoreWriter
@@ -228,3 +229,13 @@ def test_shard_is_a_token_file(tmp_path, files):
     assert found.clips[-1].duration_s == 0.7
     with pytest.raises(DataError, match="is not a safetensors file"):
         read_token_file(files[0])
+
+
+@pytest.mark.parametrize(
+    ("others", "metadata"),
+    [({"times_s": torch.zeros(3)}, {}), ({"times_s": torch.zeros(1, 2)}, {}), ({}, {"divot": "[]"})],
+)
+def test_a_token_file_of_another_form_is_named(tmp_path, others, metadata):
+    save_file({"tokens": torch.zeros(2, 3, 4), **others}, tmp_path / "t.safetensors", metadata=metadata)
+    with pytest.raises(DataError, match="of another form"):
+        read_token_file(tmp_path / "t.safetensors")

@@ -1,5 +1,7 @@
 """Many videos to a store: bad ones are named, stopped runs continue."""
 
+import json
+import os
 import shutil
 
 import pytest
@@ -56,6 +58,18 @@ def test_bad_file_is_named_and_the_others_go_on(divot, folder, tmp_path):
     again = encode_videos(divot, list_videos([folder]), tmp_path / "store")
     assert again.skipped == summary.encoded
     assert again.num_clips == 0
+
+
+def test_a_name_that_is_no_utf_8_is_named_and_the_others_go_on(divot, folder, video_file, tmp_path):
+    shutil.copy(video_file, folder / os.fsdecode(b"caf\xe9.mp4"))
+    summary = encode_videos(divot, list_videos([folder]), tmp_path / "store")
+    assert len(summary.encoded) == 2
+    assert [cause for name, cause in summary.failed.items() if "caf" in name] == [
+        "has a name that is not UTF-8"
+    ]
+    summary.write_rejects(tmp_path / "rejects.jsonl")
+    lines = (tmp_path / "rejects.jsonl").read_text(encoding="utf-8").splitlines()
+    assert {json.loads(line)["file"] for line in lines} == set(summary.failed)
 
 
 def test_stored_tokens_are_those_of_encode(divot, video_file, tmp_path):

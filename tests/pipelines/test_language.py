@@ -176,12 +176,21 @@ def test_what_is_made_before_a_stop_is_written(model, tmp_path, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} == made
 
 
-def test_prompts_in_other_letters_have_files_of_their_own():
+def test_prompts_have_files_of_their_own():
     names = {
         _file_name(words)
-        for words in ("红星", "a 🐱", "a 🐶", "a red star", "A red star.", f"a {'red ' * 40}star")
+        for words in (
+            "红星",
+            "a 🐱",
+            "a 🐶",
+            "a red star",
+            "A red star.",
+            f"a {'red ' * 40}star",
+            "a red, star",
+            "?",
+        )
     }
-    assert len(names) == 5
+    assert len(names) == 7
     assert "a_red_star" in names
     assert all(re.fullmatch(r"[a-z0-9_]{1,70}", name) for name in names)
 

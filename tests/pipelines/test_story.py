@@ -122,6 +122,23 @@ def test_a_story_that_goes_on_remembers_the_clip_it_was_given(model, tmp_path):
         make_story(model, tmp_path, TELL, 2, words=WORDS, first_clip=tmp_path / "clip_02.mp4")
 
 
+def test_the_clip_that_was_given_is_decoded_as_the_others_and_stays_as_it_was(model, tmp_path, monkeypatch):
+    shown, asked = tmp_path / "shown.mp4", []
+    write_video(shown, world.clip(0, 0, size=32).frames, 8)
+    decode = model.decode
+
+    def noted(tokens, seed=0, **settings):
+        asked.append((seed, settings.get("steps"), settings.get("guidance")))
+        return decode(tokens, seed=seed, **settings)
+
+    monkeypatch.setattr(model, "decode", noted, raising=False)
+    make_story(model, tmp_path / "one", TELL, 1, words=WORDS, first_clip=shown, seed=3, steps=2, guidance=1.5)
+    assert asked[0] == (3, 2, 1.5)
+    asked.clear()
+    make_story(model, tmp_path / "two", count=1, words=WORDS, go_on=tmp_path / "one", seed=8)
+    assert asked[0][0] == 3
+
+
 def test_a_shorter_story_in_the_same_folder_leaves_nothing_of_the_longer_one(model, tmp_path):
     make_story(model, tmp_path, TELL, 2, words=WORDS)
     (tmp_path / "clip_07.txt").write_text("mine")

@@ -8,6 +8,14 @@ from divot.config.errors import RecipeError
 from divot.config.presets import PRESET_NAMES
 
 STAGES = ("vae", "tokenizer", "detokenizer", "lm", "adapt")
+# Which stages begin with what is there already.
+_STARTS = {
+    "init_model": ("tokenizer", "detokenizer", "lm", "adapt"),
+    "init_lm": ("lm",),
+    "init_vae": ("vae", "tokenizer", "detokenizer"),
+    "init_unet": ("tokenizer", "detokenizer"),
+    "init_vit": ("tokenizer", "detokenizer"),
+}
 TASKS = ("caption", "question", "generation", "continuation", "story", "image_caption", "image_generation")
 
 
@@ -270,6 +278,17 @@ class TrainConfig:
             raise RecipeError(
                 source, "init_lm names a language model, but a new one is wanted", "Set language.is_new=false"
             )
+        for name, stages in _STARTS.items():
+            if getattr(self, name) is not None and self.stage not in stages:
+                raise RecipeError(
+                    source, f"{name} is set, which the {self.stage} stage does not use", "Leave it out"
+                )
+        if self.data.videos is not None and self.data.world_share == 1:
+            raise RecipeError(
+                source,
+                "data.videos is set, but data.world_share is 1: no video is read",
+                "Set data.world_share=0, or the share that is to be of Sprite World",
+            )
         if self.language.tokens is not None and self.stage != "lm":
             raise RecipeError(
                 source, f"language.tokens is set, but the {self.stage} stage reads the videos", "Leave it out"
@@ -377,11 +396,12 @@ class TrainConfig:
             raise RecipeError(
                 source, f"language.packed_length is {language.packed_length}", "Give 0, or positions of a row"
             )
-        if self.data.world_share == 1 and (language.tokens is not None or language.mixture):
+        if self.data.world_share == 1 and (language.tokens is not None or self.sources):
             raise RecipeError(
                 source,
-                "language.tokens or mixture is set, but data.world_share is 1: no annotated video is read",
-                "Set data.world_share=0 and language.annotations=FILE",
+                "language.annotations, tokens or mixture is set, but data.world_share is 1: no annotated video is "
+                "read",
+                "Set data.world_share=0, or the share that is to be of Sprite World",
             )
 
 

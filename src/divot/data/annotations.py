@@ -22,6 +22,7 @@ MIN_STORY_CLIPS, MAX_STORY_CLIPS = 2, 20
 _SAMPLE_REMEDY = 'Write {"video": "a.mp4", "caption": "...", "questions": [["...", "..."]]}'
 _TALK_REMEDY = 'Write "conversations": [{"from": "human", "value": "..."}, {"from": "gpt", "value": "..."}]'
 _TIMES_REMEDY = 'Write "start_s": 4.5, "end_s": 9.0, seconds of a video'
+_COLUMNS = {"video", "image", "caption", "question", "answer", "start_s", "end_s"}
 _TABLE_REMEDY = "Give a table with the columns video or image, and caption or question and answer"
 _OFFICIAL_REMEDY = 'Write "questions": ["...", ...], "answers": ["...", ...] of the same length'
 # What stands for a video or a picture in the text of others.
@@ -135,10 +136,10 @@ def file_lines(file: Path, root: Path) -> list[Found]:
 
 
 def merged(lines: Iterable[Found]) -> list[Found]:
-    """Samples about the same part of a file become one, in the place of the first; conversations stay as they are."""
+    """Samples about the same part of a file become one, in the place of the first; conversations and stories stay apart."""
     kept: dict[Any, Found] = {}
     for line, one in lines:
-        if isinstance(one, DataError) or one.is_conversation:
+        if isinstance(one, DataError) or one.is_conversation or one.story:
             kept[len(kept)] = (line, one)
             continue
         about = (one.path, one.packed, one.is_image, one.start_s, one.end_s)
@@ -173,7 +174,9 @@ def _table_rows(file: Path, text: str, root: Path) -> Iterator[Found]:
             try:
                 if None in row:
                     raise DataError(where, "has more columns than the header", _TABLE_REMEDY)
-                values: dict[str, Any] = {key: value for key, value in row.items() if value}
+                values: dict[str, Any] = {
+                    key: value for key, value in row.items() if value and key in _COLUMNS
+                }
                 for key in ("start_s", "end_s"):
                     if key in values:
                         values[key] = _number_in(values[key])

@@ -60,7 +60,9 @@ class CheckReport:
         """Write a jsonl file with a line for each bad sample, whole or not at all."""
         lines = [json.dumps(asdict(sample), ensure_ascii=False) for sample in self.bad]
         with written_whole(file) as beside:
-            beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            # Names of files need not be UTF-8; what is not becomes an escape of JSON.
+            text = "".join(f"{line}\n" for line in lines)
+            beside.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def check_samples(

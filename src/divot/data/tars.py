@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from bisect import bisect_right
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,7 @@ from divot.video.folders import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 _WORDS = (".json", ".txt")
 _THREADS = 16
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,9 @@ def _annotation(sample: _TarSample, pictures: PackedFile) -> Annotation:
         if not isinstance(values, dict):
             raise DataError(where, "has a .json that is no object", "Write fields, such as caption")
     kind = "image" if Path(pictures.name).suffix.lower() in PICTURE_SUFFIXES else "video"
-    values = {name: value for name, value in values.items() if name not in ("image", "video")}
+    # The last two are of a form that lines of a file have, not samples of a tar file.
+    others = ("image", "video", "answers", "data")
+    values = {name: value for name, value in values.items() if name not in others}
     try:
         found = parse_sample({**values, kind: pictures.name}, where, Path())
     except NoWordsError:
@@ -197,7 +201,10 @@ def _members(tar: str) -> list[PackedFile]:
     except (OSError, ValueError, TypeError):
         pass
     found = [replace(one, tar=tar) for one in list_packed(tar)]
-    write_json(kept, [asdict(one) for one in found])
+    try:
+        write_json(kept, [asdict(one) for one in found])
+    except OSError as error:
+        log.warning("%s: where its files are is not kept for the next time (%s)", tar, error)
     return found
 
 

@@ -175,7 +175,10 @@ class VideoEntry:
         self.name = name
         self._folder, self._manifest, self._on_finish = folder, manifest, on_finish
         self._sha256, self._size_bytes = sha256, size_bytes
-        self._key = hashlib.sha256(name.encode()).hexdigest()[:16]
+        try:
+            self._key = hashlib.sha256(name.encode()).hexdigest()[:16]
+        except UnicodeEncodeError as error:
+            raise DataError(ascii(name), "has a name that is not UTF-8", "Rename the file") from error
         self._clips: list[Clip] = []
         self._shards: list[Shard] = []
         self._waiting: list[Tensor] = []

@@ -201,6 +201,9 @@ def read_token_file(path: str | Path) -> TokenFile:
         raise DataError(path, f"is not a safetensors file ({error})", remedy) from error
     if tokens is None or tokens.ndim not in (2, 3):
         raise DataError(path, "holds no tensor 'tokens' of two or three axes", remedy)
+    count = 1 if tokens.ndim == 2 else len(tokens)
+    if not isinstance(label, dict) or (times is not None and tuple(times.shape) != (count, 2)):
+        raise DataError(path, "has times_s or metadata of another form", remedy)
     clips = None
     if times is not None:
         clips = tuple(Clip(i, start_s, duration_s) for i, (start_s, duration_s) in enumerate(times.tolist()))

@@ -116,8 +116,10 @@ def _keeps(verdict: Verdict) -> bool:
 
 
 def _share(stories: Sequence[Sequence[Verdict]], is_right: Callable[[Verdict], bool], seed: int) -> Interval:
-    # A story's clips are not independent: its share is one draw.
-    return bootstrap_interval([sum(map(is_right, verdicts)) / len(verdicts) for verdicts in stories], seed)
+    # A story's clips are not independent: they are drawn together.
+    clips = [(float(is_right(verdict)), story) for story, row in enumerate(stories) for verdict in row]
+    values, drawn = zip(*clips, strict=True)
+    return bootstrap_interval(list(values), seed, list(drawn))
 
 
 def _repeats(story: _Story) -> bool:

@@ -99,14 +99,15 @@ def run_demo(
         done += count
         section, record = _write_example(divot, out, example, result, seed)
         if has_language(divot):
-            talk = talk_about(divot, example.source, example.scene, seed)
+            # Of what the page shows, not of the rest of a long video.
+            talk = talk_about(divot, result.original, example.scene, seed)
             section = dataclasses.replace(section, talk=talk)
             record["said"] = [dataclasses.asdict(said) for said in talk]
         sections.append(section)
         records.append(record)
     page = out / "index.html"
     seconds = sum(record["seconds"] for record in records)
-    made, clips = make_clips(divot, out, seed) if has_language(divot) else ([], [])
+    made, clips = make_clips(divot, out, seed, steps) if has_language(divot) else ([], [])
     seconds += sum(clip.seconds for clip in clips)
     write_page(page, sections, _facts(divot, result, seed, seconds), made)
     record = write_sidecar(

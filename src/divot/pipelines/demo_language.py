@@ -40,13 +40,15 @@ def talk_about(divot: Divot, source: Source, scene: Scene | None, seed: int) -> 
     return said
 
 
-def make_clips(divot: Divot, out: Path, seed: int) -> tuple[list[MadeSection], list[GeneratedClip]]:
+def make_clips(
+    divot: Divot, out: Path, seed: int, steps: int | None
+) -> tuple[list[MadeSection], list[GeneratedClip]]:
     """A clip from each of a few prompts, written with its record."""
     sampling = TokenSampling()
     sections, made = [], []
     for prompt in PROMPTS:
-        clips = divot.generate(prompt, seed=seed, sampling=sampling)
-        records = write_generated(clips, out, divot, sampling)
+        clips = divot.generate(prompt, seed=seed, steps=steps, sampling=sampling)
+        records = write_generated(clips, out, divot, sampling, steps)
         moving = Path(records[0]["output"]).with_suffix(".webp")
         write_video(moving, enlarged(clips[0].frames, shown_scale(clips[0].frames)), CLIP_RATE_FPS)
         sections.append(MadeSection(prompt, moving, clips[0].seconds))

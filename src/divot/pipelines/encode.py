@@ -44,7 +44,9 @@ class EncodeSummary:
             for name, cause in self.failed.items()
         ]
         with written_whole(file) as beside:
-            beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            # Names of files need not be UTF-8; what is not becomes an escape of JSON.
+            text = "".join(f"{line}\n" for line in lines)
+            beside.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def encode_videos(

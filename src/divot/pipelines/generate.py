@@ -251,9 +251,9 @@ def write_generated(
 
 
 def _file_name(words: str) -> str:
-    """The words as the name of a file; with a mark of their own where they are long or have more than ASCII signs."""
+    """The words as the name of a file; with a mark of their own where other words would have the same name."""
     name = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
-    if len(name) <= _MAX_NAME and words.isascii():
-        return name or "clip"
+    if len(name) <= _MAX_NAME and name == words.removesuffix(".").lower().replace(" ", "_"):
+        return name
     mark = hashlib.sha256(words.encode()).hexdigest()[:_MARK]
     return f"{name[:_MAX_NAME] or 'clip'}_{mark}"

@@ -231,7 +231,15 @@ def write_story(
     record: dict[str, Any] = {}
     given = []
     if before.first_clip is not None:
-        frames = divot.decode(before.first_clip, seed=settings["seed"], task=TASK)
+        sampler = settings["detokenizer"]["sampler"]
+        frames = divot.decode(
+            before.first_clip,
+            # A story that goes on shows it as it did.
+            seed=next(iter(before.seeds), settings["seed"]),
+            steps=sampler["num_steps"],
+            guidance=sampler["guidance_scale"],
+            task=TASK,
+        )
         given.append((_GIVEN, frames, _write_clip(out, 0, frames, stale)))
     for clip in clips:
         path = _write_clip(out, len(told) + 1, clip.frames, stale)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -74,6 +75,11 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(path, f"is damaged ({error})", "Copy the file again") from error
 
 
+# What torch lets through from bytes that are not what they should be.
+_DAMAGE = (RuntimeError, EOFError, ValueError, KeyError, OSError, IndexError, AttributeError, TypeError)
+_DAMAGE += (AssertionError, struct.error, zipfile.BadZipFile)
+
+
 def _read_pickle(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
@@ -89,7 +95,7 @@ def _read_pickle(path: Path) -> Any:
                 "Take the file from its authors, or have it saved again as plain tensors",
             ) from error
         raise CheckpointError(path, "is no weight file, or damaged", "Copy the file again") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError, IndexError, AttributeError) as error:
+    except _DAMAGE as error:
         raise CheckpointError(path, "is no weight file, or damaged", "Copy the file again") from error
 
 

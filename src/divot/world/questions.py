@@ -27,6 +27,7 @@ from divot.world.vocabulary import (
     MOTIONS,
     REFERENCE_SIZE_PX,
     ROUND_SHAPES,
+    SUDDEN_MOTIONS,
 )
 
 T = TypeVar("T")
@@ -266,6 +267,9 @@ def _wrong_motions(scene: Scene, sprite: Sprite, dice: _Dice) -> list[str]:
         motion
         for motion in MOTIONS
         if motion != right
+        # Who moves down and to the right moves to the right, too; who only changes colour stays where it is.
+        and not set(motion.split("_")) < set(right.split("_"))
+        and not (motion == "stays" and right in SUDDEN_MOTIONS)
         and not (motion == "spins" and sprite.shape in ROUND_SHAPES)
         and not (motion == "stays" and _order(scene) is not None)
     ]

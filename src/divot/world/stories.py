@@ -136,7 +136,7 @@ def told_motions(sentence: str, characters: Sequence[Character]) -> dict[str, st
 def told_readings(sentences: Sequence[str], characters: Sequence[Character]) -> list[Reading | None]:
     """What the clip of each sentence should show; None for a sentence that says of nobody what happens.
 
-    Whoever is not spoken of stays, or stays away once it has disappeared.
+    Whoever is not spoken of stays, or stays away once it has disappeared; who is said to do something is back.
     """
     readings: list[Reading | None] = []
     absent: set[str] = set()
@@ -145,7 +145,7 @@ def told_readings(sentences: Sequence[str], characters: Sequence[Character]) -> 
         seen = []
         for one in characters:
             motion = told.get(one.name, "stays")
-            if motion == "appears":
+            if one.name in told:
                 absent.discard(one.name)
             if one.name not in absent:
                 event = EventReading(motion, *_WHOLE)

@@ -30,6 +30,7 @@ _FIRST_MOMENT, _LAST_MOMENT = 2, NUM_FRAMES - 3
 # A change of colour happens on the spot, give or take this share of the size.
 _SAME_SPOT = 0.5
 _MIN_AREA_PX = 8.0
+_MOST_SPRITES = 2
 # The misfit of a shape that fits a frame not at all, in the units of a plan's misfit.
 _SHAPE_COST = 200.0
 
@@ -73,7 +74,7 @@ class SpriteReading:
 
 @dataclass(frozen=True)
 class Reading:
-    """The sprites of a clip, the one with the most pixels first; none, one or two."""
+    """The sprites of a clip, the one with the most pixels first; up to three, of which one is too many."""
 
     sprites: tuple[SpriteReading, ...]
 
@@ -127,10 +128,11 @@ def compare(reading: Reading, scene: Scene | Reading) -> Verdict:
         parts = (
             all(one.shape == other.shape for one, other in pairs),
             all(_colours(one) == _colours(other) for one, other in pairs),
-            all(_motions(one) == _motions(other) for one, other in pairs)
+            all(_moves_alike(one, other) for one, other in pairs)
             and _is_in_turn(read) == _is_in_turn(scene.sprites),
         )
-        best = max(best, parts, key=sum)
+        # Where two pairings agree equally, looks count first, whichever sprite is the larger.
+        best = max(best, parts, key=lambda agreed: (sum(agreed), agreed))
     return Verdict(*best, all(best))
 
 
@@ -148,8 +150,9 @@ def read_scene(frames: np.ndarray) -> Reading:
     if frames.dtype != np.uint8:
         raise ValueError(f"frames: got {frames.dtype}, wanted uint8")
     seen = [part for track in colour_tracks(_scaled(frames)) if (part := _stretch(track)) is not None]
-    chains = _chains(seen)[:2]
-    return Reading(tuple(_read_sprite(chain, len(chains)) for chain in chains))
+    # No scene has three: a third one makes their number wrong.
+    chains = _chains(seen)[: _MOST_SPRITES + 1]
+    return Reading(tuple(_read_sprite(chain, min(_MOST_SPRITES, len(chains))) for chain in chains))
 
 
 def _scaled(frames: np.ndarray) -> np.ndarray:
@@ -288,8 +291,12 @@ def _colours(sprite: Sprite | SpriteReading) -> list[str]:
     return [sprite.colour, *(event.to_colour for event in sprite.events if event.to_colour)]
 
 
-def _motions(sprite: Sprite | SpriteReading) -> list[str]:
-    return [event.motion for event in sprite.events]
+def _moves_alike(read: SpriteReading, wanted: Sprite | SpriteReading) -> bool:
+    return len(read.events) == len(wanted.events) and all(
+        # A way of turning that is not told is 0.
+        one.motion == other.motion and one.turn_deg * other.turn_deg >= 0
+        for one, other in zip(read.events, wanted.events, strict=True)
+    )
 
 
 def _is_in_turn(sprites: tuple[Sprite, ...] | tuple[SpriteReading, ...]) -> tuple[bool, bool]:
