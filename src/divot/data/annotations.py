@@ -136,7 +136,7 @@ def file_lines(file: Path, root: Path) -> list[Found]:
 
 
 def merged(lines: Iterable[Found]) -> list[Found]:
-    """Samples about the same part of a file become one, in the place of the first; conversations and stories stay apart."""
+    """Samples about the same part of a file become one, in the place of the first; conversations and stories do not."""
     kept: dict[Any, Found] = {}
     for line, one in lines:
         if isinstance(one, DataError) or one.is_conversation or one.story:
