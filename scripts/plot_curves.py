@@ -36,7 +36,6 @@ LANGUAGE = {
     "tiny_language_metrics_full": "full captions",
     "tiny_language_metrics_gpu": "new tokens, six layers, on a GPU",
     "tiny_language_metrics_gpu_further": "the same",
-    "tiny_language_metrics_last": "the same, on a CPU",
 }
 
 

@@ -147,6 +147,17 @@ def test_yes_and_no_are_even_for_each_motion_asked_about(asked):
         assert abs(counts["yes"] / total - 0.5) < 2.0 / total**0.5, (verb, counts)
 
 
+def test_what_is_partly_true_is_not_asked_about(asked):
+    for scene, all_asked in asked:
+        motions = {event.motion for sprite in scene.sprites for event in sprite.events}
+        for one in all_asked:
+            if one.kind == "yes_no" and one.answer == "no" and len(scene.sprites) == 1 and len(motions) == 1:
+                (right,) = motions
+                said = re.search(r"moves? (up|down|left|right)\?", one.text)
+                assert not (said and "_" in right.removeprefix("moves_") and said[1] in right.split("_")), one
+                assert not (right == "changes_colour" and "still" in one.text), one
+
+
 def test_letters_are_even(asked):
     counts = Counter(one.answer for _, all_asked in asked for one in all_asked if one.kind == "choice")
     total = counts.total()

@@ -105,6 +105,16 @@ def test_who_has_disappeared_is_not_looked_for():
     assert [len(reading.sprites) for reading in readings] == [2, 1, 2]
 
 
+def test_who_has_disappeared_and_does_something_again_is_looked_for():
+    one = Character("Ruby", "red", "star")
+    readings = told_readings(["Ruby disappears.", "Ruby moves left.", "Ruby grows."], (one,))
+    assert [[event.motion for event in reading.sprites[0].events] for reading in readings] == [
+        ["disappears"],
+        ["moves_left"],
+        ["grows"],
+    ]
+
+
 def test_a_clip_of_something_else_does_not_match():
     one = story(5, 0, "test")
     reading = told_readings([one.chapters[0].sentence], one.characters)[0]

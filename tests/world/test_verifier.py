@@ -113,6 +113,49 @@ def test_a_wrong_number_of_sprites_is_wrong_in_everything():
         assert verify(frames, scene) == Verdict(False, False, False, False)
 
 
+def test_a_third_sprite_makes_a_scene_of_two_wrong():
+    two = replace(
+        scene_of("stays"),
+        sprites=(
+            Sprite("star", "red", 20, 16, 16, (Event("stays"),)),
+            Sprite("ring", "cyan", 14, 48, 16, (Event("stays"),)),
+        ),
+    )
+    one = replace(two, sprites=(Sprite("heart", "yellow", 12, 32, 48, (Event("stays"),)),))
+    frames, third = render(two), render(one)
+    assert verify(frames, two) == RIGHT
+    frames[:, 34:] = third[:, 34:]
+    assert verify(frames, two) == Verdict(False, False, False, False)
+
+
+def test_a_spin_the_other_way_round_is_another_motion():
+    scene = scene_of("spins")
+    other = replace(scene.sprites[0], events=(Event("spins", turn_deg=195),))
+    assert verify(render(replace(scene, sprites=(other,))), scene) == Verdict(True, True, False, False)
+    # A sentence of a story does not tell the way.
+    reading = read_scene(render(scene))
+    untold = replace(reading.sprites[0], events=(replace(reading.sprites[0].events[0], turn_deg=0.0),))
+    assert compare(reading, Reading((untold,))) == RIGHT
+
+
+def test_of_pairings_that_agree_equally_looks_count_first():
+    wanted = replace(
+        scene_of("stays"),
+        sprites=(
+            Sprite("star", "red", 16, 40, 16, (Event("moves_left", distance_px=16),)),
+            Sprite("heart", "blue", 16, 32, 48, (Event("grows", to_size_px=24),)),
+        ),
+    )
+    star, heart = wanted.sprites
+    for size in (12, 20):
+        grown = Event("grows", to_size_px=26)
+        shown = (
+            replace(star, colour="green", size_px=size, events=(grown,)),
+            replace(heart, colour="pink", events=(Event("moves_left", distance_px=16),)),
+        )
+        assert verify(render(replace(wanted, sprites=shown)), wanted) == Verdict(True, False, False, False)
+
+
 def test_sprites_are_paired_by_what_agrees_and_not_by_their_order():
     scene = next(
         scene for scene in (sample_scene(35, index, "test") for index in range(50)) if len(scene.sprites) == 2
