@@ -18,7 +18,13 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 # In the order in which each goes on from the weights of the one before.
-TOKENIZER = ("tiny_metrics", "tiny_metrics_further", "tiny_metrics_third", "tiny_metrics_fourth", "tiny_metrics_gpu")
+TOKENIZER = (
+    "tiny_metrics",
+    "tiny_metrics_further",
+    "tiny_metrics_third",
+    "tiny_metrics_fourth",
+    "tiny_metrics_gpu",
+)
 LANGUAGE = {
     "tiny_language_metrics_queries": "all",
     "tiny_language_metrics": "written one by one",
