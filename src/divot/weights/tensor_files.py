@@ -76,8 +76,10 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 # What torch lets through from bytes that are not what they should be.
-_DAMAGE = (RuntimeError, EOFError, ValueError, KeyError, OSError, IndexError, AttributeError, TypeError)
-_DAMAGE += (AssertionError, struct.error, zipfile.BadZipFile)
+_DAMAGE = (
+    *(RuntimeError, EOFError, ValueError, KeyError, OSError, IndexError, AttributeError, TypeError),
+    *(AssertionError, struct.error, zipfile.BadZipFile),
+)
 
 
 def _read_pickle(path: Path) -> Any:

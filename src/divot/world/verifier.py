@@ -22,7 +22,7 @@ from divot.world.captioning import PLACES
 from divot.world.reading_motion import EARLY, LATE, SLOTS, WHOLE, Path, plans
 from divot.world.reading_pixels import ColourTrack, colour_tracks
 from divot.world.reading_shapes import best_shape, fits
-from divot.world.scene import Scene, Sprite
+from divot.world.scene import Event, Scene, Sprite
 from divot.world.vocabulary import NUM_FRAMES, REFERENCE_SIZE_PX
 
 # A sprite that comes earlier was there from the start, one that goes later stays to the end.
@@ -292,10 +292,11 @@ def _colours(sprite: Sprite | SpriteReading) -> list[str]:
 
 
 def _moves_alike(read: SpriteReading, wanted: Sprite | SpriteReading) -> bool:
-    return len(read.events) == len(wanted.events) and all(
+    told: Sequence[Event | EventReading] = wanted.events
+    return len(read.events) == len(told) and all(
         # A way of turning that is not told is 0.
         one.motion == other.motion and one.turn_deg * other.turn_deg >= 0
-        for one, other in zip(read.events, wanted.events, strict=True)
+        for one, other in zip(read.events, told, strict=True)
     )
 
 
