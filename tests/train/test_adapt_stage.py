@@ -196,6 +196,10 @@ def test_a_mixture_gives_its_captions_whatever_it_is_for_elsewhere(config, tmp_p
 
 @pytest.mark.parametrize("preset", ["tiny", "paper"])
 def test_recipes(preset):
-    changes = {"init_model": "x", "data": {"videos": "v"}, "language": {"annotations": "a.jsonl"}}
+    changes = {
+        "init_model": "x",
+        "data": {"videos": "v", "world_share": 0.0},
+        "language": {"annotations": "a.jsonl"},
+    }
     config = read_recipe(f"{preset}_adapt", {"stage": "adapt", "preset": preset, **changes})
     assert config.condition_drop == 0.05
