@@ -65,3 +65,19 @@ def test_token_picture_shows_sign_by_colour():
     assert red[0] > red[2]
     assert blue[2] > blue[0]
     assert np.ptp(picture[-1, -1].astype(int) - red) == 0
+
+
+def test_words_are_about_what_the_page_shows_and_steps_reach_made_clips(
+    language_folder, video_file, tmp_path, monkeypatch
+):
+    divot = Divot.from_pretrained(language_folder, device="cpu")
+    told_of, steps = [], []
+    monkeypatch.setattr(divot, "caption", lambda source: told_of.append(source) or "words", raising=False)
+    generate = divot.generate
+    monkeypatch.setattr(
+        divot, "generate", lambda *a, **k: steps.append(k["steps"]) or generate(*a, **k), raising=False
+    )
+    run_demo(divot, tmp_path, video_file, num_world_clips=0, steps=2)
+    [shown] = told_of
+    assert isinstance(shown, np.ndarray)
+    assert set(steps) == {2}

@@ -167,3 +167,12 @@ def test_released_language_models_are_told(tmp_path):
     write_agent(tmp_path / "Divot_pretrain", trained)
     found = inspect_path(tmp_path / "Divot_pretrain" / "agent" / "pytorch_model.bin")
     assert found.kind == "official agent with a LoRA"
+
+
+def test_a_cut_file_of_the_old_format_is_named_wherever_it_was_cut(tmp_path):
+    torch.save({"a": torch.zeros(3)}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    whole = (tmp_path / "old.pt").read_bytes()
+    for length in range(1, len(whole) - 1, 2):
+        (tmp_path / "cut.pt").write_bytes(whole[:length])
+        with pytest.raises(CheckpointError, match=r"cut\.pt"):
+            inspect_path(tmp_path / "cut.pt")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from divot.config.errors import DataError, VideoReadError
-from divot.config.files import written_whole
+from divot.config.files import write_json_lines
 from divot.data.annotations import Annotation, NoWordsError, StoryClip
 from divot.data.datasets import annotation_lines, split_name
 from divot.data.packed import on_disk
@@ -58,11 +57,7 @@ class CheckReport:
 
     def write_rejects(self, file: str | Path) -> None:
         """Write a jsonl file with a line for each bad sample, whole or not at all."""
-        lines = [json.dumps(asdict(sample), ensure_ascii=False) for sample in self.bad]
-        with written_whole(file) as beside:
-            # Names of files need not be UTF-8; what is not becomes an escape of JSON.
-            text = "".join(f"{line}\n" for line in lines)
-            beside.write_text(text, encoding="utf-8", errors="backslashreplace")
+        write_json_lines(file, map(asdict, self.bad))
 
 
 def check_samples(

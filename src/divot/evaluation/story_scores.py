@@ -117,9 +117,9 @@ def _keeps(verdict: Verdict) -> bool:
 
 def _share(stories: Sequence[Sequence[Verdict]], is_right: Callable[[Verdict], bool], seed: int) -> Interval:
     # A story's clips are not independent: they are drawn together.
-    clips = [(float(is_right(verdict)), story) for story, row in enumerate(stories) for verdict in row]
-    values, drawn = zip(*clips, strict=True)
-    return bootstrap_interval(list(values), seed, list(drawn))
+    values = [float(is_right(verdict)) for verdicts in stories for verdict in verdicts]
+    drawn = [story for story, verdicts in enumerate(stories) for _ in verdicts]
+    return bootstrap_interval(values, seed, drawn)
 
 
 def _repeats(story: _Story) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from divot.config.errors import DataError, VideoReadError
-from divot.config.files import written_whole
+from divot.config.files import write_json_lines
 from divot.data.token_writer import TokenStoreWriter
 from divot.data.tokens import Manifest
 from divot.pipelines.clips import Sampling
@@ -39,14 +38,8 @@ class EncodeSummary:
 
     def write_rejects(self, file: str | Path) -> None:
         """Write a jsonl file with `file` and `cause` of each that cannot be read, whole or not at all."""
-        lines = [
-            json.dumps({"file": name, "cause": cause}, ensure_ascii=False)
-            for name, cause in self.failed.items()
-        ]
-        with written_whole(file) as beside:
-            # Names of files need not be UTF-8; what is not becomes an escape of JSON.
-            text = "".join(f"{line}\n" for line in lines)
-            beside.write_text(text, encoding="utf-8", errors="backslashreplace")
+        rows = [{"file": name, "cause": cause} for name, cause in self.failed.items()]
+        write_json_lines(file, rows)
 
 
 def encode_videos(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from divot.config.errors import DataError, RecipeError, VideoReadError
-from divot.config.files import refuse_overwriting, written_whole
+from divot.config.files import refuse_overwriting, write_json_lines
 from divot.video import Clip, SquareFit, VideoReader
 from divot.video.shots import find_shots
 
@@ -156,7 +156,7 @@ def write_stories(
     for video in videos:
         refuse_overwriting(video, [out])
     summary = StoryDataSummary()
-    lines: list[str] = []
+    lines: list[dict[str, Any]] = []
     for index, video in enumerate(map(Path, videos)):
         show = _shares(on_progress, index, len(videos), len(lines) * num_clips)
         try:
@@ -172,8 +172,7 @@ def write_stories(
     if not lines:
         causes = "; ".join(f"{name}: {cause}" for name, cause in summary.failed.items())
         raise DataError(out, f"no video gives a story ({causes})", _NO_STORY_REMEDY)
-    with written_whole(out) as beside:
-        beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    write_json_lines(out, lines)
     return summary
 
 
@@ -223,11 +222,11 @@ def _stories(
     return stories
 
 
-def _story_line(name: str, told: Sequence[_Told], instruction: str | None) -> str:
+def _story_line(name: str, told: Sequence[_Told], instruction: str | None) -> dict[str, Any]:
     # Microseconds: rounded more, a clip might begin with the last frame of the shot before.
     clips = [{"video": name, "start_s": round(start_s, 6), "text": text} for start_s, text in told]
     asked = INSTRUCTION.format(sentence=told[0][1]) if instruction is None else instruction
-    return json.dumps({"story": asked, "clips": clips}, ensure_ascii=False)
+    return {"story": asked, "clips": clips}
 
 
 def _name_beside(video: Path, out: Path) -> str:

@@ -111,7 +111,7 @@ def denoising_loss(
 
 
 def _noise(like: Tensor, chance: torch.Generator) -> Tensor:
-    """Drawn where the latents are: a GPU would wait for that of a CPU."""
+    """Standard normal noise of the shape of one clip's latents, drawn where they are: a GPU would wait for a CPU."""
     seed = int(torch.randint(2**62, (1,), generator=chance))
     own = torch.Generator(like.device).manual_seed(seed)
     return torch.randn(like.shape, generator=own, device=like.device)

@@ -216,11 +216,10 @@ class LanguageModule(nn.Module):
         """The groups of a batch with the tokens of their clips."""
         encoded = []
         count = num_encodings(batch) if self.num_encodings is None else self.num_encodings
+        parts = _encoded_at_once(batch.seen)
         for number in range(count):
-            at_once = _encoded_at_once(batch.seen) if len(batch.seen) else 0
-            seen = batch.seen[number * at_once : (number + 1) * at_once]
-            if len(seen):
-                encoded.append(self._encoded(seen))
+            if number < len(parts):
+                encoded.append(self._encoded(parts[number]))
             else:
                 # Sharded weights are gathered by all processes at once: this one helps the others.
                 config = self.tokenizer.config
@@ -445,11 +444,12 @@ class LanguageStage(Stage):
 
 def num_encodings(batch: TrainingBatch) -> int:
     """How often the tokenizer runs for a batch."""
-    return -(-len(batch.seen) // _encoded_at_once(batch.seen)) if len(batch.seen) else 0
+    return len(_encoded_at_once(batch.seen))
 
 
-def _encoded_at_once(seen: Tensor) -> int:
-    return max(1, MAX_ENCODED_BYTES // seen[0].numel())
+def _encoded_at_once(seen: Tensor) -> tuple[Tensor, ...]:
+    """Clips, uint8 [C, F, 3, S, S], in the parts in which they go through the tokenizer."""
+    return seen.split(max(1, MAX_ENCODED_BYTES // seen[0].numel())) if len(seen) else ()
 
 
 @torch.no_grad()

@@ -23,6 +23,20 @@ WRAPPERS = ("state_dict", "module", "model")
 """Names under which training programs put the tensors of a model."""
 PREFIXES = ("_forward_module.", "module.")
 """What training programs put in front of every name (Lightning with DeepSpeed; data parallel)."""
+# What torch lets through from bytes that are not what they should be.
+_DAMAGE = (
+    AssertionError,
+    AttributeError,
+    EOFError,
+    KeyError,
+    IndexError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+)
 
 
 @dataclass(frozen=True)
@@ -73,13 +87,6 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(path, f"is damaged ({error})", "Copy the file again") from error
-
-
-# What torch lets through from bytes that are not what they should be.
-_DAMAGE = (
-    *(RuntimeError, EOFError, ValueError, KeyError, OSError, IndexError, AttributeError, TypeError),
-    *(AssertionError, struct.error, zipfile.BadZipFile),
-)
 
 
 def _read_pickle(path: Path) -> Any:
