@@ -82,7 +82,8 @@ def main() -> None:
     shape = (sizes.num_tokens, sizes.token_width)
 
     def laid(kept: list[LanguageSample], packed_length: int) -> TrainingBatch:
-        return to_training_batch(module.lm.vocab.pad, shape, packed_length, MAX_GROUPS, kept)
+        language = replace(config.language, packed_length=packed_length)
+        return to_training_batch(module.lm.vocab.pad, shape, language, MAX_GROUPS, kept)
 
     batches = {
         "on_the_fly": laid(samples, 0),

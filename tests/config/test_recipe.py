@@ -44,7 +44,14 @@ def test_numbers_without_a_dot_are_read_as_numbers():
 
 
 @pytest.mark.parametrize(
-    "change", [{"unseen_share": 1.5}, {"unseen_share": -0.1}, {"prompt_drop": 1.1}, {"added_variance": -1.0}]
+    "change",
+    [
+        {"unseen_share": 1.5},
+        {"unseen_share": -0.1},
+        {"prompt_drop": 1.1},
+        {"added_variance": -1.0},
+        {"token_noise": -0.1},
+    ],
 )
 def test_what_is_out_of_range_is_refused(change):
     with pytest.raises(RecipeError, match="unseen_share"):

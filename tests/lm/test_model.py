@@ -108,6 +108,20 @@ def test_a_bare_place_does_not_hold_the_token_before_it(keeps_places):
         assert torch.equal(*states) == is_same
 
 
+def test_noise_is_on_the_tokens_that_are_held_and_not_on_those_that_are_learned():
+    lm = small_lm(queries="autoregressive")
+    batch = batch_of(lm)
+    chance = torch.Generator().manual_seed(1)
+    noise = torch.randn(batch.written_tokens.shape, generator=chance)
+    noisy = dataclasses.replace(batch, noise=noise)
+    held = dataclasses.replace(batch, written_tokens=lm.to_tokens(lm.scaled(batch.written_tokens) + noise))
+    states = lm.query_states(lm.states(noisy), batch)
+    assert torch.allclose(states, lm.query_states(lm.states(held), batch), atol=1e-5)
+    wanted = lm.head.loss(states, lm.scaled(batch.written_tokens))
+    assert torch.allclose(lm(noisy).video, wanted)
+    assert not torch.allclose(lm(batch).video, wanted)
+
+
 @pytest.mark.parametrize("attention", ["eager", "flex_attention"])
 def test_attentions_agree(lm, attention):
     if attention == "flex_attention" and shutil.which("g++") is None:

@@ -75,6 +75,23 @@ def test_packed_rows_have_the_losses_of_padded_ones(config):
     assert told[1] == pytest.approx(told[0], rel=1e-4)
 
 
+def test_noise_is_of_each_written_clip_and_the_same_in_every_layout(config):
+    tasks = {"generation": 1.0, "story": 1.0}
+    language = dataclasses.replace(config.language, tasks=tasks, token_noise=0.2)
+    told = {}
+    for length in (0, 700):
+        settings = dataclasses.replace(config, language=dataclasses.replace(language, packed_length=length))
+        samples, collate = LanguageStage(settings).data(40, None)
+        groups = collate([samples[number] for number in range(40)]).groups
+        assert all(len(group.language.noise) == len(group.written) for group in groups)
+        told[length] = torch.cat([group.language.noise for group in groups])
+    variances = told[0].var(dim=(1, 2))
+    assert variances.min() < 0.05
+    assert 0.15 < variances.max() < 0.25
+    # Rows lie in another order.
+    assert torch.equal(*(noise[noise[:, 0, 0].argsort()] for noise in told.values()))
+
+
 def test_parts_of_a_batch_one_after_the_other_take_the_same_step(config, tmp_path):
     tasks = {"caption": 1.0, "question": 1.0, "generation": 1.0}
     language = dataclasses.replace(config.language, tasks=tasks)

@@ -126,6 +126,10 @@ class LanguageConfig:
     unseen_share: float = 0.0
     """Of clips written token by token, those from which some of the tokens are kept from the ones after them: up to all
     of them, so that what is written follows the words and not only what was written before."""
+    token_noise: float = 0.0
+    """Of clips written token by token, the most noise on the tokens that are held by the places after them: each clip's
+    variance is drawn from 0 to this, in squared units of the tokens as they are predicted. What a model draws differs
+    from what it was taught on; taught on such tokens, it does not take every difference for something to go on with."""
     prompt_drop: float = 0.0
     """Share of the clips and pictures to write of which the request says nothing: text guidance compares with these."""
     backbone: str | None = None
@@ -375,10 +379,11 @@ class TrainConfig:
         if min(language.max_clips, language.max_questions) < 1:
             raise RecipeError(source, "language.max_clips or max_questions is below 1", "Give 1 or more")
         shares = (language.unseen_share, language.prompt_drop)
-        if (language.added_variance or 0.0) < 0 or not all(0 <= share <= 1 for share in shares):
+        least = min(language.added_variance or 0.0, language.token_noise)
+        if least < 0 or not all(0 <= share <= 1 for share in shares):
             raise RecipeError(
                 source,
-                "language.added_variance is below 0, or unseen_share or prompt_drop not from 0 to 1",
+                "language.added_variance or token_noise is below 0, or unseen_share or prompt_drop not from 0 to 1",
                 "Give 0 or more, and shares",
             )
         for name, head in (("prediction", "diffusion"), ("cosine_weight", "regression")):

@@ -62,6 +62,8 @@ class LanguageSample:
     task: str
     tokens: Tensor | None = None
     """[C, N, D]: those of the clips, where they were made before."""
+    noise_seed: int = 0
+    """Of the noise on the tokens that are written."""
 
 
 class _Shares:
@@ -199,7 +201,8 @@ class LanguageDataset:
         # A clip that is shown comes before those that are written.
         first = turns[0].clips
         written = tuple(range(first, first + sequence.clips_written))
-        return LanguageSample(sequence, seen, tuple(sequence.clips_read), written, task, record.tokens)
+        read, seed = tuple(sequence.clips_read), rng.getrandbits(32)
+        return LanguageSample(sequence, seen, read, written, task, record.tokens, seed)
 
 
 def _two_in_a_row(record: Record, rng: random.Random) -> Record:

@@ -40,6 +40,8 @@ class LanguageBatch:
     """[R, N, D]: tokens of the clips that are read, row after row of the batch."""
     written_tokens: Tensor
     """[W, N, D]: tokens of the clips that are written, row after row; without them (inference) W is 0."""
+    noise: Tensor | None = None
+    """[W, N, D]: in units of the model, on the written tokens where the places after them hold them, in training."""
     is_packed: bool = False
     """Whether a row has several sequences, of which none sees another."""
 

@@ -207,9 +207,11 @@ class DivotLM(nn.Module):
         self.token_mean.copy_(mean)
         self.token_axes.copy_(axes)
 
-    def embed_tokens(self, tokens_RND: Tensor) -> Tensor:
-        """Video tokens [R, N, D] to embeddings [R, N, H]."""
+    def embed_tokens(self, tokens_RND: Tensor, noise_RND: Tensor | None = None) -> Tensor:
+        """Video tokens [R, N, D] to embeddings [R, N, H]; noise is in the model's own units."""
         scaled = self.scaled(tokens_RND.to(self.device))
+        if noise_RND is not None:
+            scaled = scaled + noise_RND
         return self.input_projection(scaled.to(next(self.input_projection.parameters()).dtype))
 
     def scaled(self, tokens: Tensor) -> Tensor:
@@ -233,7 +235,7 @@ class DivotLM(nn.Module):
             embeddings = embeddings.masked_scatter(batch.reads[..., None], read)
         if self.config.queries == "autoregressive" and len(batch.written_tokens):
             # The first place keeps its own embedding, the others hold the token before them.
-            before = self.embed_tokens(batch.written_tokens)[:, :-1].to(embeddings.dtype)
+            before = self.embed_tokens(batch.written_tokens, batch.noise)[:, :-1].to(embeddings.dtype)
             follows = self._follows(batch)
             written = before.flatten(0, 1)
             if self.config.keeps_places:

@@ -108,7 +108,7 @@ class TrainingBatch:
 def to_training_batch(
     pad_id: int,
     token_shape: tuple[int, int],
-    packed_length: int,
+    language: LanguageConfig,
     max_groups: int,
     samples: list[LanguageSample],
 ) -> TrainingBatch:
@@ -117,8 +117,8 @@ def to_training_batch(
     Args:
         pad_id: id of the padding.
         token_shape: N and D.
-        packed_length: sequences are packed into rows of so many positions; 0 gives each its own row, padded in groups
-            of about the same length, which saves most of the padding as well.
+        language: its `packed_length`, or else each sequence has its own row, padded in groups of about the same length,
+            which saves most of the padding as well; and its `token_noise`.
         max_groups: most of these groups.
         samples: of the batch.
     """
@@ -136,14 +136,14 @@ def to_training_batch(
         else:
             placed.append(_Placed(sample, next_given))
             next_given += len(sample.tokens)
-    if packed_length:
-        groups = [_packed_rows(placed, packed_length)]
+    if language.packed_length:
+        groups = [_packed_rows(placed, language.packed_length)]
     else:
         borders = _borders([len(sample.sequence) for sample in ordered], max_groups)
         parts = [placed[begin:end] for begin, end in pairwise([0, *borders, len(placed)])]
         groups = [[[one] for one in part] for part in parts if part]
     left_out = (f"{one.task}: {what}" for one in ordered for what in one.sequence.left_out[:1])
-    laid = tuple(_group(rows, pad_id, token_shape) for rows in groups)
+    laid = tuple(_group(rows, pad_id, token_shape, language.token_noise) for rows in groups)
     return TrainingBatch(laid, seen, given, tuple(left_out))
 
 
@@ -183,14 +183,26 @@ def _packed_rows(placed: list[_Placed], length: int) -> list[list[_Placed]]:
     return rows
 
 
-def _group(rows: list[list[_Placed]], pad_id: int, token_shape: tuple[int, int]) -> SequenceGroup:
+def _group(
+    rows: list[list[_Placed]], pad_id: int, token_shape: tuple[int, int], token_noise: float
+) -> SequenceGroup:
     in_order = [one for row in rows for one in row]
     read = [one.first + index for one in in_order for index in one.sample.read]
     written = [one.first + index for one in in_order for index in one.sample.written]
     sequences = [packed([one.sample.sequence for one in row]) for row in rows]
     language = collate(sequences, [torch.zeros(token_shape)] * len(read), (), pad_id, token_shape)
+    if token_noise > 0:
+        noise = torch.cat([_noise(one.sample, token_shape, token_noise) for one in in_order])
+        language = replace(language, noise=noise)
     numbers = [torch.tensor(indices, dtype=torch.long) for indices in (read, written)]
     return SequenceGroup(language, *numbers)
+
+
+def _noise(sample: LanguageSample, token_shape: tuple[int, int], most: float) -> Tensor:
+    """Noise [W, N, D] of a variance from 0 to `most` for each written clip of a sample."""
+    chance, count = torch.Generator().manual_seed(sample.noise_seed), len(sample.written)
+    variances = most * torch.rand(count, 1, 1, generator=chance)
+    return variances.sqrt() * torch.randn(count, *token_shape, generator=chance)
 
 
 class LanguageModule(nn.Module):
@@ -388,12 +400,12 @@ class LanguageStage(Stage):
         """Sequences of the tasks, with the frames of their clips."""
         lm, tokenizer = self.module.lm, self.module.tokenizer
         shape = (lm.config.num_tokens, lm.config.token_width)
-        size_px, packed_length = tokenizer.config.frame_size, self.config.language.packed_length
+        size_px, language = tokenizer.config.frame_size, self.config.language
         # All processes have to run sharded blocks equally often.
         max_groups = 1 if self.config.sharded else MAX_GROUPS
         return (
             language_dataset(self.config, lm, size_px, length, rejects_file, self.tokens),
-            partial(to_training_batch, lm.vocab.pad, shape, packed_length, max_groups),
+            partial(to_training_batch, lm.vocab.pad, shape, language, max_groups),
         )
 
     def begin_step(self, batches: Many[Any]) -> None:
