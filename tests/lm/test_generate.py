@@ -198,11 +198,32 @@ def test_after_candidates_it_goes_on_from_the_clip_that_was_kept():
 
 
 def test_where_all_draws_are_the_same_there_is_one_candidate():
-    many = TokenSampling(candidates=4)
-    assert settled(small_lm("gmm"), many).candidates == 4
-    assert settled(small_lm("diffusion"), many).candidates == 4
-    assert settled(small_lm("regression"), many).candidates == 1
-    assert settled(small_lm("gmm"), dataclasses.replace(many, is_mean=True)).candidates == 1
+    for head, sampling, count in (
+        ("gmm", TokenSampling(), 4),
+        ("diffusion", TokenSampling(), 4),
+        ("regression", TokenSampling(), 1),
+        ("gmm", TokenSampling(is_mean=True), 1),
+    ):
+        lm = small_lm(head)
+        lm.config = dataclasses.replace(lm.config, candidates=4)
+        assert settled(lm, sampling).candidates == count
+
+
+@pytest.mark.parametrize(
+    ("head", "asked"),
+    [
+        ("gmm", {"is_mean": True, "temperature": 0.5}),
+        ("gmm", {"is_mean": True, "text_guidance": 2.0}),
+        ("gmm", {"is_mean": True, "candidates": 4}),
+        ("diffusion", {"component_temperature": 0.5}),
+        ("regression", {"temperature": 0.5}),
+        ("regression", {"candidates": 4}),
+    ],
+)
+def test_what_has_no_effect_on_a_draw_is_refused(head, asked):
+    name = list(asked)[-1]
+    with pytest.raises(RecipeError, match=name):
+        settled(small_lm(head), TokenSampling(**asked))
 
 
 @pytest.mark.parametrize("keeps_places", [False, True])

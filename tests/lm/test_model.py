@@ -228,7 +228,9 @@ def test_folder_gives_the_same_model(lm, tmp_path):
     lm.save_pretrained(tmp_path / "lm", dtype=torch.float16)
     half = DivotLM.from_pretrained(tmp_path / "lm")
     assert half.dtype == torch.float32
-    assert DivotLM.from_pretrained(tmp_path / "lm", dtype=None).dtype == torch.float16
+    kept = DivotLM.from_pretrained(tmp_path / "lm", dtype=None)
+    parts = (kept.backbone, kept.input_projection, kept.head)
+    assert {p.dtype for part in parts for p in part.parameters()} == {torch.float16}
     assert torch.equal(half.token_mean, lm.token_mean)
     assert abs(float(half(batch).text) - float(lm(batch).text)) < 1e-2
 

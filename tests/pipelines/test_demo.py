@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,10 +54,15 @@ def test_page_has_a_record_of_its_own(demo):
 
 
 def test_demo_never_overwrites_its_video(model_folder, video_file, tmp_path):
-    shutil.copy(video_file, tmp_path / "film.mp4")
+    video = tmp_path / "sprite_world_1.mp4"
+    shutil.copy(video_file, video)
+    divot = Divot.from_pretrained(model_folder, device="cpu")
     with pytest.raises(DataError, match="would be overwritten"):
-        run_demo(Divot.from_pretrained(model_folder, device="cpu"), tmp_path, tmp_path / "film.mp4")
-    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+        run_demo(divot, tmp_path, video)
+    assert list(tmp_path.iterdir()) == [video]
+    made = run_demo(divot, tmp_path / "out", video, num_world_clips=1, steps=1)
+    files = [Path(example["files"]["video"]).name for example in made.examples]
+    assert files == ["video_sprite_world_1.mp4", "sprite_world_1.mp4"]
 
 
 def test_token_picture_shows_sign_by_colour():

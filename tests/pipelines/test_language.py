@@ -141,6 +141,11 @@ def test_a_picture_is_asked_about_as_a_picture(model, frames, tmp_path):
     assert not model.chat(frames, sampling=SHORT).is_image
 
 
+def test_a_prompt_without_words_is_refused(model):
+    with pytest.raises(RecipeError, match="has no words"):
+        model.generate(" ")
+
+
 def test_a_prompt_longer_than_the_context_is_refused(narrow):
     with pytest.raises(RecipeError, match=r"prompt: comes to .* has room for 432"):
         narrow.generate("a red star " * 200)
@@ -187,10 +192,13 @@ def test_prompts_have_files_of_their_own():
             "A red star.",
             f"a {'red ' * 40}star",
             "a red, star",
+            "a_red_star",
+            "a red  star",
+            "a red star \udcff",
             "?",
         )
     }
-    assert len(names) == 7
+    assert len(names) == 10
     assert "a_red_star" in names
     assert all(re.fullmatch(r"[a-z0-9_]{1,70}", name) for name in names)
 

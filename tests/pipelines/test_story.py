@@ -1,6 +1,7 @@
 """Stories in words and clips: the same for the same seed, conditioned on what came before, able to go on."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -84,11 +85,27 @@ def test_a_story_goes_on_with_all_its_clips(model, folder, tmp_path):
     assert torch.equal(after.parts[1][1], before.parts[1][1])
 
 
+def test_words_of_one_story_with_the_clips_of_another_are_refused(model, folder, tmp_path):
+    other = tmp_path / "other"
+    make_story(model, other, TELL, 2, seed=4, words=WORDS)
+    shutil.copy(folder / "story.json", other)
+    with pytest.raises(DataError, match="the words of one story and the clips of another"):
+        read_story(other, model)
+
+
+def test_words_that_are_no_utf_8_are_kept(model, tmp_path):
+    make_story(model, tmp_path / "told", "Ruby \udce9", 1, words=WORDS)
+    assert read_story(tmp_path / "told", model).instruction == "Ruby \udce9"
+    assert "Ruby \\udce9" in (tmp_path / "told" / "index.html").read_text()
+
+
 def test_what_cannot_be_told_is_refused(model, folder, tmp_path, other_model_folder):
     with pytest.raises(RecipeError, match="one of them"):
         make_story(model, tmp_path / "out")
     with pytest.raises(RecipeError, match="one of them"):
         make_story(model, tmp_path / "out", TELL, go_on=folder)
+    with pytest.raises(RecipeError, match="no words"):
+        make_story(model, tmp_path / "out", " ")
     with pytest.raises(RecipeError, match="first clip"):
         make_story(model, tmp_path / "out", go_on=folder, first_clip="a.mp4")
     with pytest.raises(RecipeError, match="clips"):

@@ -56,17 +56,20 @@ def refuse_overwriting(source: str | Path, outputs: Iterable[str | Path]) -> Non
             raise DataError(output, "is what would be read, and would be overwritten", "Give another output")
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file, whole or not at all.
+
+    Names of files need not be UTF-8: what is not becomes an escape, which in JSON stands for the same name.
+    """
+    with written_whole(path) as beside:
+        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as indented JSON, whole or not at all."""
-    with written_whole(path) as beside:
-        beside.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_json_lines(path: str | Path, rows: Iterable[Any]) -> None:
-    """Write a line of JSON for each row, whole or not at all.
-
-    Names of files need not be UTF-8: what is not becomes an escape of JSON.
-    """
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    with written_whole(path) as beside:
-        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
+    """Write a line of JSON for each row, whole or not at all."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

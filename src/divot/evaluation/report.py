@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
-from divot.config.files import write_json, written_whole
+from divot.config.files import write_json, write_text
 from divot.evaluation.intervals import Interval
 from divot.evaluation.measures import DEFINITIONS, unit
 from divot.evaluation.results import ReconstructionResult
@@ -37,8 +37,7 @@ def write_report(result: ReconstructionResult, json_path: str | Path) -> list[Pa
     page, sheet = path.with_suffix(".html"), path.with_suffix(".png")
     write_json(path, result.to_json())
     _write_sheet(result, sheet)
-    with written_whole(page) as beside:
-        beside.write_text(_page(result, sheet.name), encoding="utf-8")
+    write_text(page, _page(result, sheet.name))
     return [path, page, sheet]
 
 

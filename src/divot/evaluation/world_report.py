@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
-from divot.config.files import write_json, written_whole
+from divot.config.files import write_json, write_text
 from divot.evaluation.intervals import Interval
 from divot.evaluation.report import STYLE
 from divot.evaluation.world_scores import PARTS, WorldExample, WorldScores
@@ -51,8 +51,7 @@ def write_world_report(scores: WorldScores, json_path: str | Path) -> list[Path]
     if scores.examples:
         _write_sheet(scores.examples[:NUM_SHOWN], sheet)
         written.append(sheet)
-    with written_whole(written[1]) as beside:
-        beside.write_text(_page(scores, sheet.name if scores.examples else None), encoding="utf-8")
+    write_text(written[1], _page(scores, sheet.name if scores.examples else None))
     return written
 
 

@@ -427,9 +427,8 @@ class DivotLM(nn.Module):
                 folder / WEIGHTS_FILE, "does not fit its config", "Take all files from the same save"
             )
         model.load_state_dict(state, strict=False)
-        if dtype is not None:
-            for part in (model.input_projection, model.head):
-                part.to(dtype)
+        for part in (model.input_projection, model.head):
+            part.to(backbone.dtype)
         if (folder / ADAPTER_FOLDER).is_dir():
             model._put_on(folder / ADAPTER_FOLDER)
         return model.eval()

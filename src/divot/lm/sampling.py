@@ -109,20 +109,28 @@ def settled(model: DivotLM, sampling: TokenSampling) -> SettledSampling:
     """How a model draws: what is asked for, else what its config says.
 
     Raises:
-        RecipeError: if guidance is asked of a head that has no density to guide by.
+        RecipeError: if what is asked for has no effect on this head, or on the mean.
     """
-    config, asked = model.config, sampling.text_guidance
-    has_density = isinstance(model.head, GaussianMixtureHead)
-    if not has_density and asked not in (None, 1.0):
-        raise RecipeError("text_guidance", f"is {asked}, the head is {config.head.kind}", "Leave it out")
+    config, has_density = model.config, isinstance(model.head, GaussianMixtureHead)
+    is_drawn = not sampling.is_mean and not isinstance(model.head, RegressionHead)
+    for name, is_used, unused in (
+        ("temperature", is_drawn and has_density, None),
+        ("component_temperature", is_drawn and has_density, None),
+        ("text_guidance", is_drawn and has_density, 1),
+        ("candidates", is_drawn, 1),
+    ):
+        asked = getattr(sampling, name)
+        if not is_used and asked not in (None, unused):
+            what = "the mean is taken" if sampling.is_mean else f"the head is {config.head.kind}"
+            raise RecipeError(name, f"is {asked}, but {what}", "Leave it out")
     names = ("temperature", "component_temperature", "text_guidance", "candidates")
     values = {
         name: getattr(config, name) if getattr(sampling, name) is None else getattr(sampling, name)
         for name in names
     }
-    if sampling.is_mean or not has_density:
+    if not (is_drawn and has_density):
         values["text_guidance"] = 1.0
-    if sampling.is_mean or isinstance(model.head, RegressionHead):
+    if not is_drawn:
         values["candidates"] = 1
     return SettledSampling(sampling.is_mean, **values)
 

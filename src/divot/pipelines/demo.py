@@ -54,6 +54,8 @@ class DemoSummary:
 
 @dataclass(frozen=True)
 class _Example:
+    name: str
+    """Of its files, without their endings."""
     title: str
     note: str
     source: Source
@@ -144,26 +146,26 @@ def token_picture(tokens: torch.Tensor) -> np.ndarray:
 def _examples(divot: Divot, video: str | Path | None, seed: int, num_world_clips: int) -> list[_Example]:
     size_px = divot.detokenizer("reconstruct").config.frame_size
     if video is None:
-        examples = [_Example("A film clip", SAMPLE_CREDIT, SAMPLE)]
+        examples = [_Example("a_film_clip", "A film clip", SAMPLE_CREDIT, SAMPLE)]
     else:
-        examples = [
-            _Example(Path(video).name, f"the first {MAX_CLIPS * CLIP_DURATION_S:g} seconds at most", video)
-        ]
-    for index in range(num_world_clips):
-        clip = world.clip(seed, index, split="test", size=size_px)
-        examples.append(_Example(f"Sprite World {index + 1}", clip.caption, clip.frames, clip.scene))
+        # No file of the others begins so.
+        name = "_".join(["video", *re.findall(r"[a-z0-9]+", Path(video).stem.lower())])
+        note = f"the first {MAX_CLIPS * CLIP_DURATION_S:g} seconds at most"
+        examples = [_Example(name, Path(video).name, note, video)]
+    for number in range(1, num_world_clips + 1):
+        clip = world.clip(seed, number - 1, split="test", size=size_px)
+        title = f"Sprite World {number}"
+        examples.append(_Example(f"sprite_world_{number}", title, clip.caption, clip.frames, clip.scene))
     return examples
 
 
 def _video_file(out: Path, example: _Example) -> Path:
-    stem = re.sub(r"[^a-z0-9]+", "_", Path(example.title).stem.lower()).strip("_") or "video"
-    return out / f"{stem}.mp4"
+    return out / f"{example.name}.mp4"
 
 
 def _pictures(out: Path, example: _Example) -> tuple[Path, Path]:
     """Both videos side by side, moving, and the tokens."""
-    stem = _video_file(out, example).stem
-    return out / f"{stem}_side_by_side.webp", out / f"{stem}_tokens.png"
+    return out / f"{example.name}_side_by_side.webp", out / f"{example.name}_tokens.png"
 
 
 def _write_example(

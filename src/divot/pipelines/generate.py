@@ -170,8 +170,10 @@ def each_generated(
 
     Raises:
         CheckpointError: if the model has no language model or no de-tokenizer.
-        RecipeError: if a setting is out of range.
+        RecipeError: if the text has no words, or a setting is out of range.
     """
+    if not text.strip():
+        raise RecipeError("prompt", "has no words", "Say what the clip shall show")
     if min(count, clips) < 1:
         raise RecipeError("count or clips", f"is {min(count, clips)}", "Give 1 or more")
     if is_image and clips > 1:
@@ -251,9 +253,10 @@ def write_generated(
 
 
 def _file_name(words: str) -> str:
-    """The words as the name of a file; with a mark of their own where other words would have the same name."""
-    name = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
-    if len(name) <= _MAX_NAME and name == words.removesuffix(".").lower().replace(" ", "_"):
+    """The words as the name of a file; with a mark of their own where words that differ in more than capitals and a
+    last dot would have the same name."""
+    name, plain = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_"), words.removesuffix(".").lower()
+    if len(name) <= _MAX_NAME and re.fullmatch(r"[a-z0-9]+( [a-z0-9]+)*", plain):
         return name
-    mark = hashlib.sha256(words.encode()).hexdigest()[:_MARK]
+    mark = hashlib.sha256(words.encode(errors="backslashreplace")).hexdigest()[:_MARK]
     return f"{name[:_MAX_NAME] or 'clip'}_{mark}"

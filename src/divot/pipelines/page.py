@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from divot.config.files import written_whole
+from divot.config.files import write_text
 
 _KINDS = {".png": "image/png", ".webp": "image/webp"}
 _STYLE = """
@@ -112,8 +112,7 @@ def write_page(
             "",
         ]
     )
-    with written_whole(path) as beside:
-        beside.write_text(page, encoding="utf-8")
+    write_text(path, page)
 
 
 def write_story_page(path: str | Path, title: str, parts: Sequence[tuple[str, Path]], note: str) -> None:
@@ -137,8 +136,7 @@ def write_story_page(path: str | Path, title: str, parts: Sequence[tuple[str, Pa
             "",
         ]
     )
-    with written_whole(path) as beside:
-        beside.write_text(page, encoding="utf-8")
+    write_text(path, page)
 
 
 def _section(section: Section) -> str:

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from divot.config.errors import DataError, RecipeError
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 
 STORY_FILE, TOKENS_FILE, FILM_FILE = "story.json", "tokens.safetensors", "story.mp4"
 SHEET_FILE, PAGE_FILE = "sheet.png", "index.html"
-FIRST_CLIP = "first_clip"
+FIRST_CLIP, SENTENCES = "first_clip", "sentences"
 _SHEET_STEP = 3
 _GIVEN = "The clip that the story was given."
 
@@ -115,12 +116,14 @@ def make_story(
 
     Raises:
         DataError: if there is no earlier story, or the first clip would be overwritten.
-        RecipeError: if there is neither or both of instruction and earlier story.
+        RecipeError: if there is neither or both of instruction and earlier story, or the instruction has no words.
     """
     if (instruction is None) == (go_on is None):
         raise RecipeError(
             "story", "needs words or an earlier story, one of them", "Give words, or --continue FOLDER"
         )
+    if instruction is not None and not instruction.strip():
+        raise RecipeError("story", "has no words", "Say what it shall be about")
     if go_on is not None and first_clip is not None:
         raise RecipeError(
             "first clip", "cannot begin a story that goes on", "Leave out --first-clip or --continue"
@@ -196,7 +199,13 @@ def read_story(folder: str | Path, divot: Divot) -> EarlierStory:
     tokens = read_token_file(folder / TOKENS_FILE).tokens[: len(sentences)]
     if len(tokens) != len(sentences):
         raise DataError(folder, f"has {len(sentences)} sentences and {len(tokens)} clips", remedy)
-    first_clip = load_file(folder / TOKENS_FILE).get(FIRST_CLIP)
+    with safe_open(folder / TOKENS_FILE, "pt") as file:
+        told = json.loads(file.metadata().get(SENTENCES, "null"))
+        names = set(file.keys())
+        first_clip = file.get_tensor(FIRST_CLIP) if FIRST_CLIP in names else None
+    if told is not None and told[: len(sentences)] != sentences:
+        # A new story was stopped between the two files.
+        raise DataError(folder, "holds the words of one story and the clips of another", remedy)
     return EarlierStory(instruction, list(zip(sentences, tokens, strict=True)), seeds, first_clip, source)
 
 
@@ -292,6 +301,7 @@ def _write_record(
     if before.first_clip is not None:
         tokens[FIRST_CLIP] = before.first_clip.contiguous()
     label = {"divot": json.dumps({"tokenizer_hash": divot.folder.tokenizer_hash})}
+    label[SENTENCES] = json.dumps([clip.sentence for clip in told])
     with written_whole(out / TOKENS_FILE) as beside:
         save_file(tokens, beside, metadata=label)
     write_json(out / STORY_FILE, record)

@@ -17,7 +17,7 @@ import numpy as np
 
 from divot import world
 from divot.config.errors import DataError
-from divot.config.files import write_json, written_whole
+from divot.config.files import write_json, write_text
 from divot.lm.heads import GaussianMixtureHead
 from divot.lm.sampling import TokenSampling
 from divot.pipelines.demo import SAMPLE
@@ -142,8 +142,7 @@ def make_gallery(
         },
     }
     write_json(out / "best.json", best)
-    with written_whole(page) as beside:
-        beside.write_text(_page(divot, seed, film + redrawn, made, asked, told), encoding="utf-8")
+    write_text(page, _page(divot, seed, film + redrawn, made, asked, told))
     return best
 
 

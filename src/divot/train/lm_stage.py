@@ -22,7 +22,7 @@ from transformers import PreTrainedTokenizerBase
 from typing_extensions import Self
 
 from divot.config.errors import CheckpointError, DataError
-from divot.config.files import written_whole
+from divot.config.files import write_text, written_whole
 from divot.config.models import LanguageModelConfig
 from divot.config.presets import preset
 from divot.config.training import LanguageConfig, TrainConfig
@@ -442,8 +442,7 @@ class LanguageStage(Stage):
         starts = counts.cumsum(dim=0) - counts
         for row in range(min(NUM_SHOWN, len(language.ids))):
             lines += _said(module.lm, language, row, language.read_tokens[starts[row] :])
-        with written_whole(path.with_suffix(".txt")) as beside:
-            beside.write_text("\n".join(lines), encoding="utf-8")
+        write_text(path.with_suffix(".txt"), "\n".join(lines))
 
     def save(self, module: nn.Module, folder: Path) -> None:
         """Write a model folder: that of init_model with this language model in it, float16 on disk."""

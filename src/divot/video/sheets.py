@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from divot.video.writer import enlarged
 GAP_PX = 4
 _LABEL_PX = 14
 _WHITE = 255
+# Text over narrower pictures goes on up to here before it is broken.
+_LONG_LINE_PX = 1000
 
 
 def contact_sheet(
@@ -101,7 +104,7 @@ def captioned(videos: Sequence[np.ndarray], texts: Sequence[str], *, scale: int 
     out = []
     for picture, lines in zip(pictures, broken, strict=True):
         canvas = Image.new("RGB", (width, height), "white")
-        draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(_LABEL_PX)
+        draw, font = ImageDraw.Draw(canvas), _font()
         for number, line in enumerate(lines):
             top = picture.shape[1] + GAP_PX + number * (_LABEL_PX + GAP_PX)
             draw.text((2, top), line, fill="black", font=font)
@@ -111,8 +114,17 @@ def captioned(videos: Sequence[np.ndarray], texts: Sequence[str], *, scale: int 
     return out
 
 
+@cache
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """DejaVu, where the machine has it: Pillow's own font knows no letters beyond ASCII."""
+    try:
+        return ImageFont.truetype("DejaVuSans.ttf", _LABEL_PX)
+    except OSError:
+        return ImageFont.load_default(_LABEL_PX)
+
+
 def _lines(text: str, width_px: int) -> list[str]:
-    font = ImageFont.load_default(_LABEL_PX)
+    font = _font()
     lines: list[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word
@@ -135,11 +147,12 @@ def _joined(videos: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _labelled(video: np.ndarray, text: str) -> np.ndarray:
-    """The video, uint8 [T, H, W, 3], under a line of text; widened where the text is longer."""
-    font = ImageFont.load_default(_LABEL_PX)
-    width = max(video.shape[2], int(font.getlength(text)) + 2)
-    band = Image.new("RGB", (width, _LABEL_PX + GAP_PX), "white")
-    ImageDraw.Draw(band).text((1, 0), text, fill="black", font=font)
+    """The video, uint8 [T, H, W, 3], under its text; widened where a line of the text is longer."""
+    font, lines = _font(), _lines(text, max(video.shape[2], _LONG_LINE_PX))
+    width = max(video.shape[2], *(int(font.getlength(line)) + 2 for line in lines), 0)
+    band = Image.new("RGB", (width, max(1, len(lines)) * (_LABEL_PX + GAP_PX)), "white")
+    for number, line in enumerate(lines):
+        ImageDraw.Draw(band).text((1, number * (_LABEL_PX + GAP_PX)), line, fill="black", font=font)
     out = np.full((len(video), band.height + video.shape[1], width, 3), _WHITE, np.uint8)
     out[:, : band.height] = np.asarray(band)
     out[:, band.height :, : video.shape[2]] = video

@@ -71,6 +71,7 @@ def test_a_row_with_a_chance_of_its_own_draws_what_it_draws_alone(mixture):
 def test_no_variance_and_a_cold_choice_give_the_top_component(mixture):
     sharp = mixture.scaled(var_scale=0.0, component_temperature=1e-4)
     torch.testing.assert_close(sharp.sample(torch.Generator().manual_seed(0)), mixture.top_component())
+    assert mixture.scaled(0.0, 1e-40).sample().equal(mixture.scaled(0.0, 0.0).sample())
 
 
 def test_variance_scale_multiplies_after_the_floor():

@@ -71,7 +71,8 @@ class Mixture:
         if component_temperature < 0:
             raise ValueError(f"component_temperature: got {component_temperature}, wanted 0 or more")
         if component_temperature > 0:
-            logits = self.logits / component_temperature
+            # From the heaviest down: a small temperature makes no number that is too large.
+            logits = (self.logits - self.logits.amax(dim=-1, keepdim=True)) / component_temperature
         else:
             is_heaviest = F.one_hot(self.logits.argmax(dim=-1), self.logits.shape[-1]).bool()
             logits = torch.zeros_like(self.logits).masked_fill(~is_heaviest, float("-inf"))
