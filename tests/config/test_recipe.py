@@ -121,3 +121,26 @@ def test_numbers_of_the_language_stage_are_refused_by_name(change):
 def test_settings_that_would_have_no_effect_are_refused(name, changes, named):
     with pytest.raises(RecipeError, match=f"{named}.* is set"):
         read_recipe(name, parse_changes(changes))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "change", "named"),
+    [
+        ("tiny_lm", {"optimizer": {"learning_rate": -1.0}}, "learning_rate"),
+        ("tiny_lm", {"optimizer": {"betas": [1.0, 1.0]}}, "betas"),
+        ("tiny_lm", {"seed": -1}, "seed"),
+        ("tiny_lm", {"data": {"world_seed": -1}}, "world_seed"),
+        ("tiny_lm", {"language": {"head": "foo"}}, "language.head"),
+        ("tiny_lm", {"language": {"queries": "foo"}}, "language.queries"),
+        ("tiny_lm", {"language": {"head": "diffusion", "prediction": "foo"}}, "language.prediction"),
+        ("tiny_tokenizer", {"language": {"annotations": "webvid:a.csv"}}, "reads no words"),
+        ("tiny_adapt", {"language": {"prompt_drop": 0.1}}, "prompt_drop"),
+    ],
+)
+def test_what_would_fail_late_or_do_nothing_is_refused(recipe, change, named):
+    with pytest.raises(RecipeError, match=named):
+        read_recipe(recipe, change)
+
+
+def test_a_bare_no_is_a_precision():
+    assert read_recipe("tiny_lm", parse_changes(["precision=no"])).precision == "no"

@@ -158,6 +158,9 @@ def test_kept_tokens_are_drawn_once(config, tmp_path):
     kinds = LanguageConfig(question_kinds=("change",))
     with pytest.raises(CheckpointError, match="another model or run"):
         prepared(dataclasses.replace(settings, language=kinds))
+    file.write_bytes(kept[:50])
+    with pytest.raises(CheckpointError, match=r"drawn.safetensors: cannot be read"):
+        prepared(settings)
 
 
 def test_kept_tokens_are_those_that_are_drawn_alone(config, tmp_path, monkeypatch):

@@ -142,6 +142,39 @@ def test_a_run_that_was_stopped_gives_the_same_weights(config, unbroken, tmp_pat
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.mark.parametrize("name", ["default", "generation"])
+def test_a_language_model_takes_the_place_of_all_or_of_its_own_name(config, tmp_path, name):
+    begun = shutil.copytree(config.init_model, tmp_path / "begun")
+    lm = ModelFolder.open(begun).language_model()
+    for other in ("comprehension", "generation"):
+        torch.nn.init.normal_(lm.head.layers[0].bias)
+        add_language_model(begun, other, lm)
+    language = dataclasses.replace(config.language, name=name)
+    settings = dataclasses.replace(config, init_model=str(begun), language=language, num_steps=1)
+    stage = LanguageStage(settings)
+    start = ModelFolder.open(begun).language_model(name)
+    assert all(
+        torch.equal(*pair) for pair in zip(stage.module.lm.parameters(), start.parameters(), strict=True)
+    )
+    train(settings, tmp_path / "run", use_cpu=True)
+    folder = ModelFolder.open(tmp_path / "run" / "model")
+    left = {"default"} if name == "default" else {"default", "comprehension", "generation"}
+    assert folder.contents.language_models.keys() == left
+    assert len(list(folder.path.glob("lm*"))) == len(left)
+    assert folder.language_model_name("generate") == name
+
+
+def test_an_unknown_name_and_settings_for_other_queries_are_refused(config):
+    for change, named in (
+        ({"name": "foo"}, "language.name"),
+        ({"unseen_share": 0.5}, "token by token"),
+        ({"token_noise": 0.5}, "token by token"),
+    ):
+        settings = dataclasses.replace(config, language=dataclasses.replace(config.language, **change))
+        with pytest.raises(RecipeError, match=named):
+            LanguageStage(settings)
+
+
 def test_language_model_of_another_folder_goes_on_with_the_units_of_the_new_tokens(
     config, model_folder, tmp_path
 ):

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 import torch
 import yaml
 from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
 
 from divot.cli.main import EXIT_INTERRUPTED
 from divot.config.errors import CheckpointError, DataError, RecipeError
@@ -134,6 +136,32 @@ def test_terminated_run_leaves_with_a_checkpoint_and_goes_on_to_the_same_weights
 def test_other_settings_on_the_same_run_are_refused(config, unbroken):
     with pytest.raises(RecipeError, match="batch_size"):
         train(dataclasses.replace(config, batch_size=4), unbroken, use_cpu=True)
+
+
+def test_settings_with_which_a_run_could_not_begin_may_be_changed(config, video_file, tmp_path):
+    (tmp_path / "empty").mkdir()
+    data = DataConfig(world_share=0.0, videos=str(tmp_path / "empty"))
+    for videos, named in ((data.videos, "holds no video"), (str(tmp_path / "none"), "is not there")):
+        wrong = dataclasses.replace(config, data=dataclasses.replace(data, videos=videos))
+        with pytest.raises(DataError, match=named):
+            train(wrong, tmp_path / "run", use_cpu=True)
+    right = dataclasses.replace(config, data=dataclasses.replace(data, videos=str(video_file.parent)))
+    train(right, tmp_path / "run", max_minutes=0.0, use_cpu=True)
+    with pytest.raises(RecipeError, match="another data"):
+        train(config, tmp_path / "run", use_cpu=True)
+
+
+def test_other_frozen_weights_are_refused(config, model_folder, tmp_path):
+    begun = shutil.copytree(model_folder, tmp_path / "model")
+    config = dataclasses.replace(config, stage="detokenizer", init_model=str(begun))
+    train(config, tmp_path / "run", max_minutes=0.0, use_cpu=True)
+    file = begun / "tokenizer" / "model.safetensors"
+    was = load_file(file)
+    save_file({name: -tensor for name, tensor in was.items()}, file)
+    with pytest.raises(CheckpointError, match="other weights than those that are there now"):
+        train(config, tmp_path / "run", use_cpu=True)
+    save_file(was, file)
+    train(config, tmp_path / "run", use_cpu=True)
 
 
 def test_damaged_checkpoint_is_named(config, tmp_path):

@@ -76,6 +76,9 @@ def _checked(value: Any, hint: Any, source: str | Path, path: str) -> Any:
             pass
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
+    if hint is str and value is False:
+        # YAML reads a bare `no` so.
+        return "no"
     if (
         isinstance(hint, type)
         and isinstance(value, hint)

@@ -162,6 +162,9 @@ class DetokenizerConfig:
     official numbers. Set by `divot convert official`; new models do without."""
 
 
+HEAD_KINDS, PREDICTIONS = ("gmm", "regression", "diffusion"), ("v_prediction", "epsilon")
+
+
 @dataclass(frozen=True)
 class HeadConfig:
     """How the tokens of a written clip are predicted from the hidden states of its queries."""

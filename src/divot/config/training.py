@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from divot.config.errors import RecipeError
+from divot.config.models import HEAD_KINDS, PREDICTIONS, QUERY_KINDS
 from divot.config.presets import PRESET_NAMES
 
 STAGES = ("vae", "tokenizer", "detokenizer", "lm", "adapt")
@@ -138,6 +139,10 @@ class LanguageConfig:
     """Lay requests to a new `backbone` in its own chat template, else in [INST] ... [/INST]; None: if it has one."""
     is_new: bool = False
     """Begin with a new language model though init_model has one."""
+    name: str = "default"
+    """Of the language model in the model folder that is left, and of that in init_model which the run begins with, if
+    there is one of that name: `comprehension`, `generation` or `story` serves its own tasks beside the others,
+    `default` takes the place of all."""
     head: str | None = None
     """A new head: `gmm`, `regression` or `diffusion`; None: that of the language model, or the preset's."""
     prediction: str | None = None
@@ -274,6 +279,16 @@ class TrainConfig:
                 raise RecipeError(source, f"data.{name} is {share}", "Give a share from 0 to 1")
         if self.stage in ("lm", "adapt"):
             self._check_language(source)
+        elif self.sources or self.language.tokens is not None:
+            raise RecipeError(
+                source,
+                f"language.annotations, tokens or mixture is set, but the {self.stage} stage reads no words",
+                "Leave it out: data.videos names what is seen",
+            )
+        if self.stage == "adapt" and self.language.prompt_drop > 0:
+            raise RecipeError(
+                source, "language.prompt_drop is set, which the adapt stage does not use", "Leave it out"
+            )
         if self.adaptation.cache_size < 1 or not 0 <= self.adaptation.true_share <= 1:
             raise RecipeError(
                 source, "adaptation.cache_size or true_share is out of range", "Give 1 or more, and a share"
@@ -291,7 +306,7 @@ class TrainConfig:
             raise RecipeError(
                 source,
                 "data.videos is set, but data.world_share is 1: no video is read",
-                "Set data.world_share=0, or the share that is to be of Sprite World",
+                "Set data.world_share=0, or the share that is to be of Sprite World; or data.videos=null",
             )
         if self.language.tokens is not None and self.stage != "lm":
             raise RecipeError(
@@ -315,8 +330,15 @@ class TrainConfig:
             raise RecipeError(
                 source, f"preset is {self.preset!r}", f"Choose one of {', '.join(PRESET_NAMES)}"
             )
-        if len(self.optimizer.betas) != 2:
-            raise RecipeError(source, f"optimizer.betas is {self.optimizer.betas}", "Give two numbers")
+        betas = self.optimizer.betas
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise RecipeError(source, f"optimizer.betas is {betas}", "Give two numbers of 0 to below 1")
+        if min(self.optimizer.learning_rate, self.optimizer.muon_learning_rate, self.optimizer.eps) <= 0:
+            raise RecipeError(
+                source, "optimizer.learning_rate, muon_learning_rate or eps is not above 0", "Give it so"
+            )
+        if min(self.seed, self.data.world_seed) < 0:
+            raise RecipeError(source, "seed or data.world_seed is below 0", "Give 0 or more")
         if self.optimizer.clip_norm < 0 or not 0 <= self.optimizer.ema_decay < 1:
             raise RecipeError(
                 source,
@@ -386,6 +408,14 @@ class TrainConfig:
                 "language.added_variance or token_noise is below 0, or unseen_share or prompt_drop not from 0 to 1",
                 "Give 0 or more, and shares",
             )
+        for name, known in (
+            ("head", HEAD_KINDS),
+            ("prediction", PREDICTIONS),
+            ("queries", QUERY_KINDS),
+        ):
+            value = getattr(language, name)
+            if value is not None and value not in known:
+                raise RecipeError(source, f"language.{name} is {value!r}", f"Known: {', '.join(known)}")
         for name, head in (("prediction", "diffusion"), ("cosine_weight", "regression")):
             if getattr(language, name) is not None and language.head != head:
                 raise RecipeError(

@@ -76,7 +76,16 @@ class ClipDataset:
     ) -> None:
         self.config, self.seed, self.size_px, self.length = config, seed, size_px, length
         self.rejects = Rejects(rejects_file, config.max_reject_share)
-        self.videos = list_videos([config.videos]) if config.videos and config.world_share < 1 else []
+        self.videos: list[Path] = []
+        if config.videos and config.world_share < 1:
+            if not Path(config.videos).exists():
+                raise DataError(
+                    config.videos,
+                    "is not there",
+                    "Give a folder of videos (--videos), or data.world_share=1 and data.videos=null for Sprite World "
+                    "alone",
+                )
+            self.videos = list_videos([config.videos])
 
     def __len__(self) -> int:
         return self.length

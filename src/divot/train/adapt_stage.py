@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from accelerate.utils import reduce
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from typing_extensions import Self
@@ -228,13 +228,15 @@ class AdaptationStage(Stage):
         # Nobody writes before all have looked.
         processes.wait_for_everyone()
         if is_there:
-            with safe_open(file, "pt") as stored:
-                if stored.metadata() != label:
-                    raise CheckpointError(
-                        file, "holds tokens of another model or run", "Give another file, or remove it"
-                    )
-                tokens: Tensor = stored.get_tensor("tokens")
-                return tokens
+            remedy = "Give another file, or remove it"
+            try:
+                with safe_open(file, "pt") as stored:
+                    if stored.metadata() != label:
+                        raise CheckpointError(file, "holds tokens of another model or run", remedy)
+                    tokens: Tensor = stored.get_tensor("tokens")
+                    return tokens
+            except (OSError, SafetensorError) as error:
+                raise CheckpointError(file, f"cannot be read ({error})", remedy) from error
         dataset = self._data(settings.cache_size, None)
         shape = (self.module.lm.config.num_tokens, self.module.lm.config.token_width)
         drawn = torch.zeros(settings.cache_size, *shape, device=processes.device)

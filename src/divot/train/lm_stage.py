@@ -21,7 +21,7 @@ from torch import Tensor, distributed, nn
 from transformers import PreTrainedTokenizerBase
 from typing_extensions import Self
 
-from divot.config.errors import CheckpointError, DataError
+from divot.config.errors import CheckpointError, DataError, RecipeError
 from divot.config.files import write_text, written_whole
 from divot.config.models import LanguageModelConfig
 from divot.config.presets import preset
@@ -40,8 +40,8 @@ from divot.text.sequence import IGNORED, Sequence, packed
 from divot.tokenizer import VideoTokenizer
 from divot.train.stage import Stage
 from divot.video.transform import signed
+from divot.weights.contents import DEFAULT_LANGUAGE_MODEL, LANGUAGE_TASKS, write_contents
 from divot.weights.store import (
-    DEFAULT_LANGUAGE_MODEL,
     ModelFolder,
     add_language_model,
     refuse_foreign_folder,
@@ -302,10 +302,21 @@ class LanguageStage(Stage):
         self.config = config
         self._has_warned = False
         self.folder = ModelFolder.open(config.init_model)
+        known = {DEFAULT_LANGUAGE_MODEL, *LANGUAGE_TASKS.values()}
+        if config.language.name not in known:
+            remedy = f"Known: {', '.join(sorted(known))}"
+            raise RecipeError("language.name", f"is {config.language.name!r}", remedy)
         tokenizer = self.folder.tokenizer()
         stores = {source.tokens for source in config.sources if source.tokens is not None}
         self.tokens = {folder: self._token_store(folder) for folder in stores}
         lm = self._language_model(tokenizer)
+        for setting in ("unseen_share", "token_noise"):
+            if getattr(config.language, setting) > 0 and lm.config.queries != "autoregressive":
+                raise RecipeError(
+                    f"language.{setting}",
+                    f"is for clips written token by token, language.queries is {lm.config.queries}",
+                    "Set it to 0, or language.queries=autoregressive",
+                )
         if lm.has_lora:
             raise CheckpointError(
                 config.init_model,
@@ -344,7 +355,10 @@ class LanguageStage(Stage):
         )
         other = self.config.init_lm
         if other is not None or (self.folder.contents.language_models and not begins_anew):
-            lm = (self.folder if other is None else ModelFolder.open(other)).language_model()
+            folder = self.folder if other is None else ModelFolder.open(other)
+            lm = folder.language_model(
+                language.name if language.name in folder.contents.language_models else None
+            )
             ours, theirs = ((one.config.num_tokens, one.config.token_width) for one in (tokenizer, lm))
             if ours != theirs:
                 raise CheckpointError(
@@ -448,9 +462,15 @@ class LanguageStage(Stage):
         """Write a model folder: that of init_model with this language model in it, float16 on disk."""
         assert isinstance(module, LanguageModule)
         refuse_foreign_folder(folder)
+        name = self.config.language.name
         with written_whole(folder) as beside:
             shutil.copytree(self.folder.path, beside)
-            add_language_model(beside, DEFAULT_LANGUAGE_MODEL, module.lm)
+            contents = add_language_model(beside, name, module.lm).contents
+            if name == DEFAULT_LANGUAGE_MODEL:
+                # It is for every task: those of other names would go on serving theirs.
+                for other in contents.language_models.keys() - {name}:
+                    shutil.rmtree(beside / contents.language_models.pop(other))
+                write_contents(beside, contents)
 
 
 def num_encodings(batch: TrainingBatch) -> int:

@@ -28,7 +28,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from divot.config.errors import CheckpointError, RecipeError
-from divot.config.files import written_whole
+from divot.config.files import write_text
 from divot.config.merge import from_mapping
 from divot.config.training import TrainConfig
 from divot.train.batches import Part, steps
@@ -41,6 +41,7 @@ from divot.train.state import (
     MovingAverage,
     TrainState,
     checkpoints,
+    frozen_mark,
     load_checkpoint,
     told_if_unwritable,
 )
@@ -87,6 +88,7 @@ def train(
         RecipeError: if the settings contradict each other or those the run was begun with.
         CheckpointError: if the run cannot be taken up or written, or too many steps in a row must be left out.
     """
+    deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
     run = Path(run_folder)
     config.check(str(run))
     # Gradients are kept once, not a second time for the exchange between processes.
@@ -102,6 +104,7 @@ def train(
     if accelerator.is_main_process:
         # Settings with which a run cannot begin leave nothing behind.
         _keep_config(config, run)
+    mark = frozen_mark(stage.module)
     is_sharded = config.sharded and accelerator.num_processes > 1
     module = stage.module if is_sharded else stage.module.to(accelerator.device)
     decay = config.optimizer.ema_decay
@@ -110,7 +113,7 @@ def train(
         for copy in (module, *([] if average is None else [average.module])):
             shard(copy, accelerator.device)
     optimizers = build_optimizers(module, config.optimizer)
-    state = TrainState(module, optimizers, average, config.optimizer.spike_factor)
+    state = TrainState(module, optimizers, average, config.optimizer.spike_factor, mark)
     saved = checkpoints(run / "checkpoints")
     if saved:
         load_checkpoint(state, saved[-1], accelerator)
@@ -123,8 +126,7 @@ def train(
     optimizers = [accelerator.prepare_optimizer(o) for o in optimizers]
     monitor = _Monitor(run, state.step, enabled=accelerator.is_main_process)
     stop = _StopSignal()
-    started, deadline = time.monotonic(), None if max_minutes is None else time.monotonic() + 60 * max_minutes
-    seen_since, since, skipped_in_a_row = 0, started, 0
+    seen_since, since, skipped_in_a_row = 0, time.monotonic(), 0
     since_log: dict[str, list[float]] = {}
     weights = run / ("vae" if config.stage == "vae" else "model")
     was_stopped = False
@@ -249,7 +251,8 @@ def _plain(config: TrainConfig) -> dict[str, Any]:
 
 def _refuse_other_config(config: TrainConfig, run: Path) -> None:
     place, settings = run / CONFIG_FILE, _plain(config)
-    if place.exists():
+    # Without a checkpoint there is nothing to go on with.
+    if place.exists() and checkpoints(run / "checkpoints"):
         # Settings that an older version did not know are at their defaults.
         written = from_mapping(TrainConfig, yaml.safe_load(place.read_text(encoding="utf-8")), place)
         before = _plain(written)
@@ -263,9 +266,7 @@ def _refuse_other_config(config: TrainConfig, run: Path) -> None:
 
 
 def _keep_config(config: TrainConfig, run: Path) -> None:
-    if not (run / CONFIG_FILE).exists():
-        with written_whole(run / CONFIG_FILE) as beside:
-            beside.write_text(yaml.safe_dump(_plain(config), sort_keys=False), encoding="utf-8")
+    write_text(run / CONFIG_FILE, yaml.safe_dump(_plain(config), sort_keys=False))
 
 
 class _Monitor:
@@ -281,8 +282,7 @@ class _Monitor:
                 lines = [
                     line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step
                 ]
-                with written_whole(path) as beside:
-                    beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+                write_text(path, "".join(f"{line}\n" for line in lines))
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -296,7 +296,8 @@ class _Monitor:
         row = {
             "step": told.step,
             "clips": state.num_clips,
-            "loss": told.loss,
+            # A step that was left out may have none.
+            **({"loss": told.loss} if math.isfinite(told.loss) else {}),
             **{k: v for k, v in told.measures.items() if math.isfinite(v)},
             "learning_rate": rate,
             "clips_per_s": round(told.clips_per_s, 3),

@@ -7,6 +7,7 @@ Each process writes its share; any number of processes can take it up.
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 import re
 import shutil
@@ -72,6 +73,20 @@ def _trained(module: nn.Module) -> list[Tensor]:
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
 
 
+def frozen_mark(module: nn.Module) -> int:
+    """A number that tells whether the frozen weights of a module are the same: a run takes them up from where it began.
+
+    Of sums in float64, rounded, so that the order of adding does not count.
+    """
+    digest = hashlib.sha256()
+    for name, parameter in module.named_parameters():
+        if not parameter.requires_grad:
+            size = float(parameter.abs().sum(dtype=torch.float64))
+            lean = float(parameter.sum(dtype=torch.float64)) / size if size else 0.0
+            digest.update(f"{name} {size:.6e} {round(lean, 6) + 0.0}\n".encode())
+    return int.from_bytes(digest.digest()[:7], "big")
+
+
 class TrainState:
     """Module, optimizers, moving average, step, data position and random state of a run; a Stateful of torch.
 
@@ -80,6 +95,7 @@ class TrainState:
         optimizers: of its parameters.
         average: of its weights, if there is one.
         spike_factor: see `is_spike`; 0 keeps no norms.
+        mark: of the frozen weights, see `frozen_mark`.
     """
 
     def __init__(
@@ -88,8 +104,9 @@ class TrainState:
         optimizers: list[torch.optim.Optimizer],
         average: MovingAverage | None,
         spike_factor: float = 0.0,
+        mark: int = 0,
     ) -> None:
-        self.module, self.optimizers, self.spike_factor = module, optimizers, spike_factor
+        self.module, self.optimizers, self.spike_factor, self.mark = module, optimizers, spike_factor, mark
         self._average = average
         self.step = 0
         self.num_clips = 0
@@ -124,6 +141,7 @@ class TrainState:
             "optimizers": optimizers,
             "average": {} if self._average is None else self._average.state_dict(),
             "counts": torch.tensor([self.step, self.num_clips, self.num_skipped]),
+            "frozen": torch.tensor(self.mark),
             "random": torch.get_rng_state(),
         }
         if self.spike_factor > 0:
@@ -134,6 +152,7 @@ class TrainState:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave."""
+        self.mark = int(state["frozen"])
         set_state_dict(
             self.module,
             self.optimizers,
@@ -283,8 +302,9 @@ def load_checkpoint(state: TrainState, place: Path, accelerator: Accelerator) ->
     """Go on from a checkpoint.
 
     Raises:
-        CheckpointError: if it is damaged or belongs to a run of other settings.
+        CheckpointError: if it is damaged, belongs to a run of other settings, or to one of other frozen weights.
     """
+    mark = state.mark
     try:
         dcp.load({"state": state}, checkpoint_id=place)
     except (Exception, CheckpointException) as error:
@@ -295,3 +315,9 @@ def load_checkpoint(state: TrainState, place: Path, accelerator: Accelerator) ->
             f"cannot be taken up ({reason})",
             "Remove it to go on from the one before, or use another run folder",
         ) from error
+    if state.mark != mark:
+        raise CheckpointError(
+            place,
+            "was written with other weights than those that are there now and are not trained",
+            "Put back what init_model (init_vae, language.backbone) named, or use another run folder",
+        )
