@@ -135,6 +135,8 @@ def test_settings_that_would_have_no_effect_are_refused(name, changes, named):
         ("tiny_lm", {"language": {"head": "diffusion", "prediction": "foo"}}, "language.prediction"),
         ("tiny_tokenizer", {"language": {"annotations": "webvid:a.csv"}}, "reads no words"),
         ("tiny_adapt", {"language": {"prompt_drop": 0.1}}, "prompt_drop"),
+        ("tiny_adapt", {"token_noise": 0.1}, "token_noise"),
+        ("tiny_tokenizer", {"token_noise": -0.1}, "token_noise"),
     ],
 )
 def test_what_would_fail_late_or_do_nothing_is_refused(recipe, change, named):

@@ -14,6 +14,7 @@ from divot.train.diffusion_stage import DiffusionStage
 from divot.train.stage import build_stage
 from divot.train.vae_stage import VaeStage
 from divot.train.vae_start import start_from_patches
+from divot.video.clips import SEEN_FRAMES
 from divot.weights.store import ModelFolder
 from divot.world import clip
 
@@ -76,6 +77,27 @@ def test_frozen_vit_gets_no_gradient(model_folder, clips):
 def test_detokenizer_stage_trains_projector_and_unet_alone(model_folder, clips):
     parts = trained_parts(TrainConfig(stage="detokenizer", init_model=str(model_folder)), clips)
     assert parts == {"detokenizer.projector", "detokenizer.unet"}
+
+
+def test_noise_is_a_share_of_the_tokens_and_of_each_clip_by_itself(model_folder, clips):
+    config = TrainConfig(stage="tokenizer", init_model=str(model_folder), token_noise=0.5)
+    module, seen = DiffusionStage(config).module.eval(), []
+    with torch.no_grad():
+        own = module.tokenizer(clips[:, list(SEEN_FRAMES)])
+    predict = module.detokenizer.predict
+    module.detokenizer.predict = lambda x, t, tokens: seen.append(tokens) or predict(x, t, tokens)
+    for scale in (1.0, 10.0):
+        module.tokenizer.forward = lambda _, scale=scale: own * scale
+        for rows, seed in ((slice(0, 2), 0), (slice(1, 2), 1)):
+            module(clips[rows], chances(seed)[: len(clips[rows])])
+    both, alone, *larger = (
+        tokens - own[-len(tokens) :] * scale for tokens, scale in zip(seen, (1, 1, 10, 10), strict=True)
+    )
+    torch.testing.assert_close(alone[0], both[1])
+    torch.testing.assert_close(larger[0], 10 * both, rtol=1e-4, atol=1e-5)
+    shares = both.pow(2).mean(dim=(1, 2)) / own.pow(2).mean(dim=(1, 2))
+    drawn = torch.cat([torch.rand(1, generator=chance) for chance in chances()])
+    torch.testing.assert_close(shares, 0.5 * drawn, rtol=0.2, atol=0.0)
 
 
 def test_dropped_condition_makes_the_loss_blind_to_the_clip_seen(model_folder, clips):

@@ -206,6 +206,10 @@ class TrainConfig:
     """Share of the clips that are noised to the very last time of the schedule, where tokens are all there is."""
     condition_drop: float = 0.0
     """Share of the clips whose tokens are replaced by the null tokens (for guidance)."""
+    token_noise: float = 0.0
+    """In the tokenizer and de-tokenizer stages, the most noise on the tokens: each clip's variance is drawn from 0 to
+    this, as a share of the mean square of its tokens. What is to survive it cannot be told in their last digits, which
+    no language model writes right. (The lm stage has `language.token_noise`.)"""
     train_vit: bool = True
     """Train the ViT with the rest of the tokenizer; false keeps it frozen."""
     train_vae_encoder: bool = True
@@ -325,6 +329,12 @@ class TrainConfig:
                 source,
                 f"condition_drop is {self.condition_drop}, but the tokenizer stage drops no tokens",
                 "Leave it out, or train the de-tokenizer stage after it",
+            )
+        if self.token_noise < 0 or (self.token_noise > 0 and self.stage not in ("tokenizer", "detokenizer")):
+            raise RecipeError(
+                source,
+                f"token_noise is {self.token_noise} in the {self.stage} stage",
+                "Give 0 or more, in the tokenizer or detokenizer stage; the lm stage has language.token_noise",
             )
         if self.preset not in PRESET_NAMES:
             raise RecipeError(

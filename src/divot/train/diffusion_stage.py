@@ -73,6 +73,8 @@ class DiffusionModule(nn.Module):
         clips_BFCHW = signed(clips_BFCHW)
         with torch.set_grad_enabled(self.trains_tokenizer and torch.is_grad_enabled()):
             tokens = self.tokenizer(clips_BFCHW[:, list(SEEN_FRAMES)])
+        if self.config.token_noise > 0:
+            tokens = _noisy(tokens, self.config.token_noise, chances)
         return denoising_loss(self.detokenizer, clips_BFCHW, tokens, self.config, chances)
 
 
@@ -111,10 +113,19 @@ def denoising_loss(
 
 
 def _noise(like: Tensor, chance: torch.Generator) -> Tensor:
-    """Standard normal noise of the shape of one clip's latents, drawn where they are: a GPU would wait for a CPU."""
+    """Standard normal noise of the shape of one clip's values, drawn where they are: a GPU would wait for a CPU."""
     seed = int(torch.randint(2**62, (1,), generator=chance))
     own = torch.Generator(like.device).manual_seed(seed)
     return torch.randn(like.shape, generator=own, device=like.device)
+
+
+def _noisy(tokens_BND: Tensor, most: float, chances: list[torch.Generator]) -> Tensor:
+    """Tokens under noise, whose variance in each clip is from 0 to `most` of the mean square of its tokens."""
+    shares = torch.cat([torch.rand(1, generator=chance) for chance in chances]).to(tokens_BND.device)
+    noise = torch.stack([_noise(tokens_BND[0], chance) for chance in chances])
+    # As a share of what there is: larger tokens would not escape it.
+    scale_B = (most * shares * tokens_BND.detach().float().pow(2).mean(dim=(1, 2))).sqrt()
+    return tokens_BND + (scale_B[:, None, None] * noise).to(tokens_BND.dtype)
 
 
 class DiffusionStage(Stage):
