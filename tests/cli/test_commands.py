@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from divot.cli import journeys, options
+from divot.cli.main import EXIT_ERROR
 from video.broken import NOTHING_TO_SEE
 
 
@@ -252,3 +253,17 @@ def test_package_that_is_not_installed_is_named_with_its_extra(run, monkeypatch,
     assert (code, out) == (2, "")
     name = package.split(".")[0]
     assert err == f"error: {name} is not installed. Run pip install 'divot-video[{extra}]'\n"
+
+
+def test_an_error_that_nobody_raised_on_purpose_says_how_to_find_it(run, model, monkeypatch):
+    def raised(*_, **__):
+        raise ValueError("three is too many")
+
+    def slipped(*_, **__):
+        _, _ = (1, 2, 3)
+
+    for broken, told in ((raised, "too many\n"), (slipped, "(DIVOT_DEBUG=1 tells where)\n")):
+        monkeypatch.setattr("divot.pipelines.demo.run_demo", broken)
+        code, _, err = run("demo", "-o", "nowhere", *model)
+        assert code == EXIT_ERROR
+        assert err.endswith(told)

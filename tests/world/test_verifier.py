@@ -128,6 +128,13 @@ def test_a_third_sprite_makes_a_scene_of_two_wrong():
     assert verify(frames, two) == Verdict(False, False, False, False)
 
 
+def test_readings_of_three_sprites_are_compared_as_well():
+    one, two = read_scene(render(scene_of("moves_left"))), read_scene(render(scene_of("spins")))
+    three = Reading((one.sprites[0], one.sprites[0], two.sprites[0]))
+    assert compare(three, Reading(three.sprites[::-1])) == RIGHT
+    assert not compare(three, Reading((one.sprites[0],) * 3)).all
+
+
 def test_a_spin_the_other_way_round_is_another_motion():
     scene = scene_of("spins")
     other = replace(scene.sprites[0], events=(Event("spins", turn_deg=195),))

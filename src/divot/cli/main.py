@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import sys
+import traceback
 from typing import Annotated, Any
 
 import typer
@@ -51,8 +52,12 @@ class _Commands(TyperGroup):
 
 def _message(error: Exception) -> str | None:
     """What to tell the user; None for what is our own mistake, or is dealt with elsewhere."""
-    if isinstance(error, (DivotError, ValueError)):
+    if isinstance(error, DivotError):
         return str(error)
+    if isinstance(error, ValueError):
+        where = traceback.extract_tb(error.__traceback__)[-1].line or ""
+        # What nobody raised on purpose may be our own mistake.
+        return str(error) if where.startswith("raise") else f"{error} (DIVOT_DEBUG=1 tells where)"
     if isinstance(error, OSError) and error.errno != errno.EPIPE:
         cause = error.strerror or str(error)
         return f"{error.filename or 'file'}: {cause}. Check its place, its permissions and the free space"

@@ -200,7 +200,7 @@ def read_story(folder: str | Path, divot: Divot) -> EarlierStory:
     if len(tokens) != len(sentences):
         raise DataError(folder, f"has {len(sentences)} sentences and {len(tokens)} clips", remedy)
     with safe_open(folder / TOKENS_FILE, "pt") as file:
-        told = json.loads(file.metadata().get(SENTENCES, "null"))
+        told = json.loads((file.metadata() or {}).get(SENTENCES, "null"))
         names = set(file.keys())
         first_clip = file.get_tensor(FIRST_CLIP) if FIRST_CLIP in names else None
     if told is not None and told[: len(sentences)] != sentences:

@@ -128,8 +128,7 @@ def compare(reading: Reading, scene: Scene | Reading) -> Verdict:
         parts = (
             all(one.shape == other.shape for one, other in pairs),
             all(_colours(one) == _colours(other) for one, other in pairs),
-            all(_moves_alike(one, other) for one, other in pairs)
-            and _is_in_turn(read) == _is_in_turn(scene.sprites),
+            all(_moves_alike(one, other) for one, other in pairs) and _turns(read) == _turns(scene.sprites),
         )
         # Where two pairings agree equally, looks count first, whichever sprite is the larger.
         best = max(best, parts, key=lambda agreed: (sum(agreed), agreed))
@@ -300,9 +299,6 @@ def _moves_alike(read: SpriteReading, wanted: Sprite | SpriteReading) -> bool:
     )
 
 
-def _is_in_turn(sprites: tuple[Sprite, ...] | tuple[SpriteReading, ...]) -> tuple[bool, bool]:
-    """Of two sprites: whether the first one is done before the second one starts, and the other way round."""
-    if len(sprites) == 1:
-        return False, False
-    one, two = (sprite.events for sprite in sprites)
-    return one[-1].end_frame < two[0].start_frame, two[-1].end_frame < one[0].start_frame
+def _turns(sprites: Sequence[Sprite | SpriteReading]) -> list[bool]:
+    """Of each two sprites, in both orders: whether the one is done before the other one starts."""
+    return [one.events[-1].end_frame < two.events[0].start_frame for one, two in permutations(sprites, 2)]
