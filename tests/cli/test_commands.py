@@ -163,7 +163,7 @@ def test_demo_says_where_the_page_is(run, model, tmp_path, video_file):
     )
     assert code == 0
     assert str(tmp_path / "demo" / "index.html") in out.splitlines()[-1]
-    assert (tmp_path / "demo" / "my_film.mp4").exists()
+    assert (tmp_path / "demo" / "video_my_film.mp4").exists()
 
 
 def test_evaluate_prints_its_measures_if_asked(run, model, model_folder):

@@ -16,6 +16,8 @@ from divot.lm.chance import Chance, choices, normals
 
 MIN_VARIANCE = 1e-5
 """Floor under a predicted variance: a component on top of a token would have an infinite density."""
+# A component temperature as low as this leaves the heaviest one alone, and would make numbers that are too large.
+_COLDEST = 1e-6
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,8 @@ class Mixture:
             raise ValueError(f"var_scale: got {var_scale}, wanted 0 or more")
         if component_temperature < 0:
             raise ValueError(f"component_temperature: got {component_temperature}, wanted 0 or more")
-        if component_temperature > 0:
-            # From the heaviest down: a small temperature makes no number that is too large.
-            logits = (self.logits - self.logits.amax(dim=-1, keepdim=True)) / component_temperature
+        if component_temperature > _COLDEST:
+            logits = self.logits / component_temperature
         else:
             is_heaviest = F.one_hot(self.logits.argmax(dim=-1), self.logits.shape[-1]).bool()
             logits = torch.zeros_like(self.logits).masked_fill(~is_heaviest, float("-inf"))
