@@ -27,7 +27,7 @@ from transformers import PreTrainedModel
 from divot.config.errors import CheckpointError, RecipeError
 from divot.config.files import write_json, written_whole
 from divot.config.merge import from_mapping
-from divot.config.models import QUERY_KINDS, HeadConfig, LanguageModelConfig
+from divot.config.models import PREDICTIONS, QUERY_KINDS, HeadConfig, LanguageModelConfig
 from divot.layers.component import (
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -82,7 +82,7 @@ def build_head(config: HeadConfig, hidden_width: int, token_width: int) -> Head:
         return GaussianMixtureHead(hidden_width, token_width, config.num_components, config.added_variance)
     if config.kind == "regression":
         return RegressionHead(hidden_width, token_width, config.cosine_weight)
-    if config.kind == "diffusion" and config.prediction in ("v_prediction", "epsilon"):
+    if config.kind == "diffusion" and config.prediction in PREDICTIONS:
         kind = cast(Any, config.prediction)
         return DiffusionHead(hidden_width, token_width, config.width, config.depth, kind, config.num_steps)
     named = f"head {config.kind!r} with prediction {config.prediction!r}"

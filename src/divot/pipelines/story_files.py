@@ -1,7 +1,8 @@
 """A story as a folder, and back, so that it can go on.
 
 story.json            what was asked for, the sentences, how it was made
-tokens.safetensors    `tokens` [K, N, D] of its clips; `first_clip` [N, D] of the one that it was given
+tokens.safetensors    `tokens` [K, N, D] of its clips; `first_clip` [N, D] of the one that it was given; the sentences
+                      as a label, so that the clips of another story are told from its own
 clip_01.mp4 (.webp)   each clip; clip_00 is the one that it was given, made of its tokens
 story.mp4             all of them, each over its sentence
 index.html            the same to read

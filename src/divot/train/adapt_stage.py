@@ -49,8 +49,8 @@ from divot.train.lm_stage import language_dataset
 from divot.train.stage import Stage
 from divot.video.clips import SEEN_FRAMES
 from divot.video.transform import signed, to_uint8
-from divot.weights.contents import GENERATION, RECONSTRUCTION, write_contents
-from divot.weights.store import ModelFolder, add_detokenizer, refuse_foreign_folder
+from divot.weights.contents import GENERATION, RECONSTRUCTION
+from divot.weights.store import ModelFolder, add_detokenizer, refuse_foreign_folder, remove_parts
 
 TASK = "generate"
 # Samples whose tokens are drawn at once for the cache.
@@ -282,8 +282,7 @@ class AdaptationStage(Stage):
         refuse_foreign_folder(folder)
         with written_whole(folder) as beside:
             shutil.copytree(self.folder.path, beside)
-            contents = add_detokenizer(beside, self.config.adaptation.name, module.detokenizer).contents
-            if self.config.adaptation.name == RECONSTRUCTION and GENERATION in contents.detokenizers:
+            add_detokenizer(beside, self.config.adaptation.name, module.detokenizer)
+            if self.config.adaptation.name == RECONSTRUCTION:
                 # It is for every task: that which was adapted before would go on serving some.
-                shutil.rmtree(beside / contents.detokenizers.pop(GENERATION))
-                write_contents(beside, contents)
+                remove_parts(beside, "detokenizers", [GENERATION])

@@ -40,11 +40,12 @@ from divot.text.sequence import IGNORED, Sequence, packed
 from divot.tokenizer import VideoTokenizer
 from divot.train.stage import Stage
 from divot.video.transform import signed
-from divot.weights.contents import DEFAULT_LANGUAGE_MODEL, LANGUAGE_TASKS, write_contents
+from divot.weights.contents import DEFAULT_LANGUAGE_MODEL, LANGUAGE_TASKS
 from divot.weights.store import (
     ModelFolder,
     add_language_model,
     refuse_foreign_folder,
+    remove_parts,
 )
 
 # Texts that a new tokenizer's pieces, and clips that the tokens' units are taken from.
@@ -468,9 +469,7 @@ class LanguageStage(Stage):
             contents = add_language_model(beside, name, module.lm).contents
             if name == DEFAULT_LANGUAGE_MODEL:
                 # It is for every task: those of other names would go on serving theirs.
-                for other in contents.language_models.keys() - {name}:
-                    shutil.rmtree(beside / contents.language_models.pop(other))
-                write_contents(beside, contents)
+                remove_parts(beside, "language_models", contents.language_models.keys() - {name})
 
 
 def num_encodings(batch: TrainingBatch) -> int:

@@ -81,7 +81,7 @@ def frozen_mark(module: nn.Module) -> int:
     digest = hashlib.sha256()
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
-            size = float(parameter.abs().sum(dtype=torch.float64))
+            size = float(torch.linalg.vector_norm(parameter, 1, dtype=torch.float64))
             lean = float(parameter.sum(dtype=torch.float64)) / size if size else 0.0
             digest.update(f"{name} {size:.6e} {round(lean, 6) + 0.0}\n".encode())
     return int.from_bytes(digest.digest()[:7], "big")

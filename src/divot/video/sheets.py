@@ -104,10 +104,7 @@ def captioned(videos: Sequence[np.ndarray], texts: Sequence[str], *, scale: int 
     out = []
     for picture, lines in zip(pictures, broken, strict=True):
         canvas = Image.new("RGB", (width, height), "white")
-        draw, font = ImageDraw.Draw(canvas), _font()
-        for number, line in enumerate(lines):
-            top = picture.shape[1] + GAP_PX + number * (_LABEL_PX + GAP_PX)
-            draw.text((2, top), line, fill="black", font=font)
+        _write_lines(canvas, lines, 2, picture.shape[1] + GAP_PX)
         frames = np.repeat(np.asarray(canvas)[None], len(picture), axis=0)
         frames[:, : picture.shape[1], : picture.shape[2]] = picture
         out.append(frames)
@@ -135,6 +132,12 @@ def _lines(text: str, width_px: int) -> list[str]:
     return lines
 
 
+def _write_lines(canvas: Image.Image, lines: Sequence[str], left_px: int, top_px: int) -> None:
+    draw = ImageDraw.Draw(canvas)
+    for number, line in enumerate(lines):
+        draw.text((left_px, top_px + number * (_LABEL_PX + GAP_PX)), line, fill="black", font=_font())
+
+
 def _joined(videos: Sequence[np.ndarray]) -> np.ndarray:
     num_frames, height = len(videos[0]), max(video.shape[1] for video in videos)
     width = sum(video.shape[2] for video in videos) + GAP_PX * (len(videos) - 1)
@@ -148,11 +151,10 @@ def _joined(videos: Sequence[np.ndarray]) -> np.ndarray:
 
 def _labelled(video: np.ndarray, text: str) -> np.ndarray:
     """The video, uint8 [T, H, W, 3], under its text; widened where a line of the text is longer."""
-    font, lines = _font(), _lines(text, max(video.shape[2], _LONG_LINE_PX))
-    width = max(video.shape[2], *(int(font.getlength(line)) + 2 for line in lines), 0)
+    lines = _lines(text, max(video.shape[2], _LONG_LINE_PX))
+    width = max([video.shape[2], *(int(_font().getlength(line)) + 2 for line in lines)])
     band = Image.new("RGB", (width, max(1, len(lines)) * (_LABEL_PX + GAP_PX)), "white")
-    for number, line in enumerate(lines):
-        ImageDraw.Draw(band).text((1, number * (_LABEL_PX + GAP_PX)), line, fill="black", font=font)
+    _write_lines(band, lines, 1, 0)
     out = np.full((len(video), band.height + video.shape[1], width, 3), _WHITE, np.uint8)
     out[:, : band.height] = np.asarray(band)
     out[:, band.height :, : video.shape[2]] = video

@@ -12,7 +12,8 @@ What model.json says is in `contents`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -314,6 +315,23 @@ def add_language_model(
         CheckpointError: if there is no model folder.
     """
     return _add_part(Path(folder), "language_models", name, language_model_folder(name), lm, dtype)
+
+
+def remove_parts(
+    folder: str | Path, kind: Literal["detokenizers", "language_models"], names: Iterable[str]
+) -> None:
+    """Take parts out of a model folder; names that it does not have are passed over.
+
+    Raises:
+        CheckpointError: if there is no model folder.
+    """
+    folder = Path(folder)
+    contents = read_contents(folder)
+    parts: dict[str, str] = getattr(contents, kind)
+    places = [parts.pop(name) for name in names if name in parts]
+    write_contents(folder, contents)
+    for place in places:
+        shutil.rmtree(folder / place)
 
 
 def _add_part(
