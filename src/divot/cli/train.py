@@ -1,4 +1,4 @@
-"""train tokenizer, detokenizer, lm, adapt, vae."""
+"""train tokenizer, distill, detokenizer, lm, adapt, vae."""
 
 from __future__ import annotations
 
@@ -220,6 +220,9 @@ def _command(stage: str, summary: str) -> Callable[..., None]:
 app.command("tokenizer")(_command("tokenizer", "Tokenizer and U-Net end to end, tokens never dropped."))
 app.command("detokenizer")(
     _command("detokenizer", "The U-Net alone under a frozen tokenizer, 5% of tokens dropped.")
+)
+app.command("distill")(
+    _command("distill", "Other tokens, more or fewer, from which the U-Net is told what it was told before.")
 )
 app.command("lm")(
     _command("lm", "The language model over a frozen tokenizer: captions, questions, generation.")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 
 from divot.config.errors import RecipeError
 from divot.config.models import HEAD_KINDS, PREDICTIONS, QUERY_KINDS
 from divot.config.presets import PRESET_NAMES
 
-STAGES = ("vae", "tokenizer", "detokenizer", "lm", "adapt")
+STAGES = ("vae", "tokenizer", "distill", "detokenizer", "lm", "adapt")
 # Which stages begin with what is there already.
 _STARTS = {
-    "init_model": ("tokenizer", "detokenizer", "lm", "adapt"),
+    "init_model": ("tokenizer", "distill", "detokenizer", "lm", "adapt"),
     "init_lm": ("lm",),
     "init_vae": ("vae", "tokenizer", "detokenizer"),
     "init_unet": ("tokenizer", "detokenizer"),
@@ -179,6 +180,16 @@ class AdaptationConfig:
 
 
 @dataclass(frozen=True)
+class DistillationConfig:
+    """What the distill stage adds: the sizes of the new tokens, and of what writes and reads them; None: as they are."""
+
+    num_tokens: int | None = None
+    token_width: int | None = None
+    resampler_depth: int | None = None
+    projector_depth: int | None = None
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """One training run."""
 
@@ -202,13 +213,14 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     language: LanguageConfig = field(default_factory=LanguageConfig)
     adaptation: AdaptationConfig = field(default_factory=AdaptationConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
     last_timestep_share: float = 0.0
     """Share of the clips that are noised to the very last time of the schedule, where tokens are all there is."""
     condition_drop: float = 0.0
     """Share of the clips whose tokens are replaced by the null tokens (for guidance)."""
     token_noise: float = 0.0
-    """In the tokenizer and de-tokenizer stages, the most noise on the tokens: each clip's variance is drawn from 0 to
-    this, as a share of the mean square of its tokens. What is to survive it cannot be told in their last digits, which
+    """In the tokenizer, distill and de-tokenizer stages, the most noise on the tokens: each clip's variance is drawn
+    from 0 to this, as a share of the mean square of its tokens. What is to survive it cannot be told in their last digits, which
     no language model writes right. (The lm stage has `language.token_noise`.)"""
     train_vit: bool = True
     """Train the ViT with the rest of the tokenizer; false keeps it frozen."""
@@ -251,7 +263,7 @@ class TrainConfig:
     def missing(self) -> dict[str, str]:
         """What the user must name and has not: the setting -> why it is needed."""
         found = {}
-        if self.stage in ("detokenizer", "lm", "adapt") and self.init_model is None:
+        if self.stage in ("distill", "detokenizer", "lm", "adapt") and self.init_model is None:
             found["init_model=FOLDER"] = f"the {self.stage} stage needs a tokenizer"
         if self.data.world_share < 1:
             # Annotated files may stand beside their annotations.
@@ -330,11 +342,19 @@ class TrainConfig:
                 f"condition_drop is {self.condition_drop}, but the tokenizer stage drops no tokens",
                 "Leave it out, or train the de-tokenizer stage after it",
             )
-        if self.token_noise < 0 or (self.token_noise > 0 and self.stage not in ("tokenizer", "detokenizer")):
+        has_noise = self.stage in ("tokenizer", "distill", "detokenizer")
+        if self.token_noise < 0 or (self.token_noise > 0 and not has_noise):
             raise RecipeError(
                 source,
                 f"token_noise is {self.token_noise} in the {self.stage} stage",
-                "Give 0 or more, in the tokenizer or detokenizer stage; the lm stage has language.token_noise",
+                "Give 0 or more, in the tokenizer, distill or detokenizer stage; the lm stage has language.token_noise",
+            )
+        sizes = dataclasses.asdict(self.distillation)
+        if any(size is not None and (size < 1 or self.stage != "distill") for size in sizes.values()):
+            raise RecipeError(
+                source,
+                f"a setting of distillation is below 1, or set in the {self.stage} stage",
+                "Give sizes of 1 or more, in the distill stage",
             )
         if self.preset not in PRESET_NAMES:
             raise RecipeError(

@@ -70,6 +70,14 @@ class VideoTokenizer(Component):
         Raises:
             ValueError: if the number of frames is not the configured one.
         """
+        return self.resampler(self.features(frames_BFCHW))
+
+    def features(self, frames_BFCHW: Tensor) -> Tensor:
+        """What the resampler reads of the frames: one vector a cell of each frame, [B, F * cells, hidden width].
+
+        Raises:
+            ValueError: as of `forward`.
+        """
         batch, frames = frames_BFCHW.shape[:2]
         if frames_BFCHW.ndim != 5 or frames != self.config.num_frames:
             raise ValueError(
@@ -82,7 +90,8 @@ class VideoTokenizer(Component):
         patches = patches.unflatten(0, (batch, -1)).transpose(1, 2).flatten(0, 1)
         pooled = pool_patches(patches, self.config.vit.grid, self.config.pool_size)
         pooled = self.norm(pooled.unflatten(0, (batch, frames)).flatten(1, 2))
-        return self.resampler(self.spatiotemporal(pooled))
+        features: Tensor = self.spatiotemporal(pooled)
+        return features
 
     @torch.no_grad()
     def null_tokens(self) -> Tensor:

@@ -74,7 +74,7 @@ class DiffusionModule(nn.Module):
         with torch.set_grad_enabled(self.trains_tokenizer and torch.is_grad_enabled()):
             tokens = self.tokenizer(clips_BFCHW[:, list(SEEN_FRAMES)])
         if self.config.token_noise > 0:
-            tokens = _noisy(tokens, self.config.token_noise, chances)
+            tokens = noisy(tokens, self.config.token_noise, chances)
         return denoising_loss(self.detokenizer, clips_BFCHW, tokens, self.config, chances)
 
 
@@ -119,7 +119,7 @@ def _noise(like: Tensor, chance: torch.Generator) -> Tensor:
     return torch.randn(like.shape, generator=own, device=like.device)
 
 
-def _noisy(tokens_BND: Tensor, most: float, chances: list[torch.Generator]) -> Tensor:
+def noisy(tokens_BND: Tensor, most: float, chances: list[torch.Generator]) -> Tensor:
     """Tokens under noise, whose variance in each clip is from 0 to `most` of the mean square of its tokens."""
     shares = torch.cat([torch.rand(1, generator=chance) for chance in chances]).to(tokens_BND.device)
     noise = torch.stack([_noise(tokens_BND[0], chance) for chance in chances])
@@ -151,7 +151,11 @@ class DiffusionStage(Stage):
             _load(detokenizer.unet, Path(config.init_unet) / "unet")
         if config.init_vae is not None:
             _use_vae(detokenizer, load_autoencoder(config.init_vae))
-        self.module = DiffusionModule(tokenizer, detokenizer, config)
+        self.module = self._module(tokenizer, detokenizer)
+
+    def _module(self, tokenizer: VideoTokenizer, detokenizer: VideoDetokenizer) -> DiffusionModule:
+        """What is trained of the models that the run begins with."""
+        return DiffusionModule(tokenizer, detokenizer, self.config)
 
     def data(self, length: int, rejects_file: Path) -> tuple[Any, Callable[[list[Any]], Any]]:
         """Clips at the size of the de-tokenizer's frames."""

@@ -28,6 +28,7 @@ from divot.text.vocab import SPECIAL_TOKENS
 from divot.tokenizer import VideoTokenizer
 from divot.train.adapt_stage import TASK, AdaptationModule
 from divot.train.diffusion_stage import DiffusionModule
+from divot.train.distill_stage import DistillationModule
 from divot.train.lm_stage import LanguageModule
 from divot.train.muon import Muon
 from divot.train.optimizers import build_optimizers
@@ -146,6 +147,8 @@ def _module(config: TrainConfig) -> nn.Module:
         if config.stage == "adapt":
             lm = _language_model(config, folder, tokenizer)
             return AdaptationModule(tokenizer, lm, detokenizer, config)
+        if config.stage == "distill":
+            return DistillationModule(tokenizer, detokenizer, config)
         return DiffusionModule(tokenizer, detokenizer, config)
 
 

@@ -63,4 +63,8 @@ def build_stage(config: TrainConfig) -> Stage:
         from divot.train.adapt_stage import AdaptationStage
 
         return AdaptationStage(config)
+    if config.stage == "distill":
+        from divot.train.distill_stage import DistillationStage
+
+        return DistillationStage(config)
     return VaeStage(config) if config.stage == "vae" else DiffusionStage(config)
