@@ -13,7 +13,7 @@ from divot.config.recipe import parse_changes, read_recipe, recipe_names
 def test_every_recipe_that_ships_can_be_read(name):
     reads_words = "_lm" in name or name.endswith("adapt")
     changes = {"language": {"annotations": "some.jsonl"}} if reads_words else {}
-    if reads_words or name.endswith("detokenizer"):
+    if reads_words or name.endswith(("detokenizer", "distill")):
         changes["init_model"] = "somewhere"
     config = read_recipe(name, {"data": {"videos": "somewhere", "world_share": 0.5}, **changes})
     # A stage may have several recipes: the first names come first.
@@ -139,6 +139,9 @@ def test_settings_that_would_have_no_effect_are_refused(name, changes, named):
         ("tiny_adapt", {"language": {"prompt_drop": 0.1}}, "prompt_drop"),
         ("tiny_adapt", {"token_noise": 0.1}, "token_noise"),
         ("tiny_tokenizer", {"token_noise": -0.1}, "token_noise"),
+        ("tiny_tokenizer", {"distillation": {"num_tokens": 16}}, "distillation"),
+        ("tiny_distill", {"distillation": {"num_tokens": 0}}, "distillation"),
+        ("tiny_distill", {"init_model": None}, "tokenizer"),
     ],
 )
 def test_what_would_fail_late_or_do_nothing_is_refused(recipe, change, named):

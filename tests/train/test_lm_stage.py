@@ -14,6 +14,7 @@ from divot.config.training import DataConfig, LanguageConfig, LoRAConfig, Optimi
 from divot.pipelines.divot import Divot
 from divot.pipelines.encode import encode_videos
 from divot.tokenizer import VideoTokenizer
+from divot.train.estimate import estimate
 from divot.train.lm_stage import LanguageStage, num_encodings
 from divot.train.run import train
 from divot.video import write_video
@@ -193,12 +194,21 @@ def test_language_model_of_another_folder_goes_on_with_the_units_of_the_new_toke
         )
 
 
-def test_a_language_model_of_other_tokens_is_refused(config, tmp_path):
+def test_a_language_model_of_other_tokens_is_refused_unless_it_is_to_learn_these(config, tmp_path):
     other = shutil.copytree(config.init_model, tmp_path / "other")
     lm = small_lm()
     add_language_model(other, "default", lm)
-    with pytest.raises(CheckpointError, match=r"6 tokens of width 4 .* 64 of width 8"):
-        LanguageStage(dataclasses.replace(config, init_lm=str(other)))
+    with pytest.raises(CheckpointError, match=r"6 tokens of width 4 .* 64 of width 8.*init_lm"):
+        LanguageStage(dataclasses.replace(config, init_model=str(other)))
+    settings = dataclasses.replace(config, init_lm=str(other))
+    stage = LanguageStage(settings)
+    weights = dict(lm.backbone.named_parameters())
+    for name, value in stage.module.lm.backbone.named_parameters():
+        torch.testing.assert_close(value, weights[name], rtol=1e-2, atol=1e-2)
+    counted = sum(p.numel() for p in stage.module.parameters() if p.requires_grad)
+    assert estimate(settings).trainable_parameters == counted
+    run = train(settings, tmp_path / "run", use_cpu=True)
+    assert ModelFolder.open(run).language_model().config.num_tokens == 64
 
 
 def test_a_run_that_cannot_begin_leaves_no_settings_behind(config, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from divot.config.presets import preset
-from divot.config.training import TrainConfig
+from divot.config.training import DistillationConfig, TrainConfig
 from divot.detokenizer.vae import build_autoencoder
 from divot.train.diffusion_stage import DiffusionStage
 from divot.train.stage import build_stage
@@ -32,7 +32,7 @@ def chances(seed=0):
 
 def trained_parts(config, clips):
     """Names of the parts whose parameters get a gradient."""
-    module = DiffusionStage(config).module.train()
+    module = build_stage(config).module.train()
     # The last layers begin at zero: give them something to pass back.
     with torch.no_grad():
         for parameter in module.detokenizer.unet.parameters():
@@ -77,6 +77,50 @@ def test_frozen_vit_gets_no_gradient(model_folder, clips):
 def test_detokenizer_stage_trains_projector_and_unet_alone(model_folder, clips):
     parts = trained_parts(TrainConfig(stage="detokenizer", init_model=str(model_folder)), clips)
     assert parts == {"detokenizer.projector", "detokenizer.unet"}
+
+
+@pytest.fixture
+def distilled(model_folder):
+    """A stage that makes fewer, narrower tokens."""
+    sizes = DistillationConfig(num_tokens=5, token_width=6, resampler_depth=2, projector_depth=2)
+    return build_stage(TrainConfig(stage="distill", init_model=str(model_folder), distillation=sizes))
+
+
+def test_distillation_trains_resampler_and_projector_alone(distilled, clips):
+    assert trained_parts(distilled.config, clips) == {"tokenizer.resampler", "detokenizer.projector"}
+
+
+def test_distilled_tokens_learn_to_tell_the_unet_what_the_old_ones_did(distilled, clips, tmp_path):
+    module = distilled.module.train()
+    optimizer = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], lr=3e-3)
+    losses = []
+    for _ in range(60):
+        loss, _ = module(clips, chances())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.3 * losses[0]
+    distilled.save(module, tmp_path / "model")
+    folder = ModelFolder.open(tmp_path / "model")
+    tokenizer, detokenizer = folder.tokenizer(), folder.detokenizer("reconstruct")
+    with torch.no_grad():
+        tokens = tokenizer(clips[:, list(SEEN_FRAMES)])
+    assert tokens.shape == (2, 5, 6)
+    assert detokenizer.decode(tokens).shape == clips.shape
+    torch.testing.assert_close(detokenizer.null_tokens, tokenizer.null_tokens()[0], rtol=1e-2, atol=1e-2)
+    # The language model of the old tokens is not for these.
+    assert not folder.contents.language_models
+
+
+def test_what_distilled_tokens_are_to_tell_is_the_context_of_the_old_ones(model_folder, clips):
+    module = build_stage(TrainConfig(stage="distill", init_model=str(model_folder))).module
+    assert float(module(clips, chances())[0]) > 0.01
+    module.tokenizer.resampler.load_state_dict(module.old_resampler.state_dict())
+    module.detokenizer.projector.load_state_dict(module.old_projector.state_dict())
+    assert float(module(clips, chances())[0]) == 0
+    module.config = dataclasses.replace(module.config, token_noise=0.5)
+    assert float(module(clips, chances())[0]) > 0
 
 
 def test_noise_is_a_share_of_the_tokens_and_of_each_clip_by_itself(model_folder, clips):

@@ -234,7 +234,8 @@ class TrainConfig:
     """Model folder or preset whose tokenizer and de-tokenizer the run starts from."""
     init_lm: str | None = None
     """In the lm stage, the model folder or preset whose language model the run begins with, the units of its tokens
-    measured again: for a tokenizer that was trained further."""
+    measured again: for a tokenizer that was trained further. Where tokens have other sizes it keeps its words, and
+    reads and writes tokens with new weights."""
     init_vae: str | None = None
     """Folder of an AutoencoderKL in diffusers' form."""
     init_unet: str | None = None

@@ -72,6 +72,12 @@ class LanguageLosses:
     """Clips written."""
 
 
+def _input_projection(token_width: int, hidden_width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(token_width, hidden_width), nn.GELU(), nn.Linear(hidden_width, hidden_width)
+    )
+
+
 def build_head(config: HeadConfig, hidden_width: int, token_width: int) -> Head:
     """The head that the settings name.
 
@@ -126,12 +132,9 @@ class DivotLM(nn.Module):
             backbone.resize_token_embeddings(len(tokenizer), mean_resizing=has_weights)
         self.backbone = backbone
         hidden_width = backbone.config.get_text_config().hidden_size
-        self.input_projection = nn.Sequential(
-            nn.Linear(config.token_width, hidden_width), nn.GELU(), nn.Linear(hidden_width, hidden_width)
-        )
+        self.input_projection = _input_projection(config.token_width, hidden_width)
         self.head = build_head(config.head, hidden_width, config.token_width)
-        self.register_buffer("token_mean", torch.zeros(config.token_width))
-        self.register_buffer("token_axes", torch.eye(config.token_width))
+        self._start_units()
         # Outside the registered modules: it holds the backbone a second time.
         self._adapted: list[nn.Module] = []
 
@@ -143,6 +146,11 @@ class DivotLM(nn.Module):
         if config.keeps_places:
             lm.start_places()
         return lm
+
+    def _start_units(self) -> None:
+        """Tokens as they are, until their statistics are taken."""
+        self.register_buffer("token_mean", torch.zeros(self.config.token_width))
+        self.register_buffer("token_axes", torch.eye(self.config.token_width))
 
     @torch.no_grad()
     def start_places(self) -> None:
@@ -348,6 +356,16 @@ class DivotLM(nn.Module):
         self.config = dataclasses.replace(self.config, head=config)
         hidden_width = self.backbone.config.get_text_config().hidden_size
         self.head = build_head(config, hidden_width, self.config.token_width).to(self.device)
+
+    def take_new_tokens(self, num_tokens: int, token_width: int) -> None:
+        """Read and write clips of other tokens from now on: words are kept, what knows of tokens begins anew."""
+        self.config = dataclasses.replace(self.config, num_tokens=num_tokens, token_width=token_width)
+        hidden_width = self.backbone.config.get_text_config().hidden_size
+        self.input_projection = _input_projection(token_width, hidden_width)
+        self._start_units()
+        self.take_new_head(self.config.head)
+        if self.config.keeps_places:
+            self.start_places()
 
     def add_lora(self, config: LoRAConfig) -> None:
         """Freeze the backbone but for a LoRA, its norms and the rows of the special tokens."""

@@ -38,21 +38,8 @@ class DistillationModule(DiffusionModule):
         super().__init__(*_students(tokenizer, detokenizer, config.distillation), config)
         self.old_resampler, self.old_projector = tokenizer.resampler, detokenizer.projector
         self.requires_grad_(False)
-        for part in self.learning:
+        for part in (self.tokenizer.resampler, self.detokenizer.projector):
             part.requires_grad_(True)
-
-    @property
-    def learning(self) -> tuple[nn.Module, ...]:
-        """The parts that learn."""
-        return self.tokenizer.resampler, self.detokenizer.projector
-
-    def train(self, mode: bool = True) -> DistillationModule:
-        """Frozen parts stay in evaluation mode."""
-        super().train(False)
-        self.training = mode
-        for part in self.learning:
-            part.train(mode)
-        return self
 
     def forward(self, clips_BFCHW: Tensor, chances: list[torch.Generator]) -> tuple[Tensor, dict[str, float]]:
         """Mean square of what the U-Net is told of the clips, less what it was told before."""

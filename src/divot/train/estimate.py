@@ -173,6 +173,8 @@ def _language_model(config: TrainConfig, folder: ModelFolder | None, tokenizer: 
         name = folder.language_model_name(TASK if config.stage == "adapt" else "chat")
         place = folder.path / folder.contents.language_models[name]
         lm = _of_backbone(_settings(LanguageModelConfig, place), place / BACKBONE_FOLDER)
+        if config.init_lm is not None:
+            lm.take_new_tokens(tokenizer.config.num_tokens, tokenizer.config.token_width)
         if language.head is not None:
             lm.take_new_head(head)
         return lm
