@@ -181,7 +181,7 @@ class AdaptationConfig:
 
 @dataclass(frozen=True)
 class DistillationConfig:
-    """What the distill stage adds: the sizes of the new tokens, and of what writes and reads them; None: as they are."""
+    """What the distill stage adds: sizes of the new tokens, and of what writes and reads them; None: as they are."""
 
     num_tokens: int | None = None
     token_width: int | None = None
@@ -220,8 +220,8 @@ class TrainConfig:
     """Share of the clips whose tokens are replaced by the null tokens (for guidance)."""
     token_noise: float = 0.0
     """In the tokenizer, distill and de-tokenizer stages, the most noise on the tokens: each clip's variance is drawn
-    from 0 to this, as a share of the mean square of its tokens. What is to survive it cannot be told in their last digits, which
-    no language model writes right. (The lm stage has `language.token_noise`.)"""
+    from 0 to this, as a share of the mean square of its tokens. What is to survive it cannot be told in their last
+    digits, which no language model writes right. (The lm stage has `language.token_noise`.)"""
     train_vit: bool = True
     """Train the ViT with the rest of the tokenizer; false keeps it frozen."""
     train_vae_encoder: bool = True

@@ -1,9 +1,9 @@
 """Distillation of tokens: a new resampler and a new projector, that tell the U-Net what it was told before.
 
 The U-Net hears of a clip through the context alone, which the projector makes of the tokens. So another number or width
-of tokens, or tokens that bear noise, need not be learned through the U-Net: new ones are learned whose context is that of
-the tokens that were there, with nothing but the resampler and the projector to train. The tokenizer stage goes on from
-there, end to end.
+of tokens, or tokens that bear noise, need not be learned through the U-Net: new ones are learned whose context is that
+of the tokens that were there, with nothing but the resampler and the projector to train. The tokenizer stage goes on
+from there, end to end.
 
 Letters: B clips, F frames, N tokens, L context tokens, D width.
 """
