@@ -142,6 +142,7 @@ def test_settings_that_would_have_no_effect_are_refused(name, changes, named):
         ("tiny_tokenizer", {"distillation": {"num_tokens": 16}}, "distillation"),
         ("tiny_distill", {"distillation": {"num_tokens": 0}}, "distillation"),
         ("tiny_distill", {"init_model": None}, "tokenizer"),
+        ("tiny_distill", {"condition_drop": 0.1}, "condition_drop"),
     ],
 )
 def test_what_would_fail_late_or_do_nothing_is_refused(recipe, change, named):

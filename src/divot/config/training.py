@@ -337,10 +337,10 @@ class TrainConfig:
         for name in ("last_timestep_share", "condition_drop"):
             if not 0 <= getattr(self, name) <= 1:
                 raise RecipeError(source, f"{name} is {getattr(self, name)}", "Give a share from 0 to 1")
-        if self.stage == "tokenizer" and self.condition_drop > 0:
+        if self.stage in ("tokenizer", "distill") and self.condition_drop > 0:
             raise RecipeError(
                 source,
-                f"condition_drop is {self.condition_drop}, but the tokenizer stage drops no tokens",
+                f"condition_drop is {self.condition_drop}, but the {self.stage} stage drops no tokens",
                 "Leave it out, or train the de-tokenizer stage after it",
             )
         has_noise = self.stage in ("tokenizer", "distill", "detokenizer")

@@ -35,8 +35,16 @@ class VideoDetokenizer(Component):
     def __init__(self, config: DetokenizerConfig) -> None:
         super().__init__()
         self.config = config
-        projector = config.projector
-        self.projector = PerceiverResampler(
+        self.projector = self._new_projector()
+        self.unet = VideoUNet(config.unet)
+        self.vae = build_autoencoder(config.autoencoder)
+        self.null_tokens: Tensor
+        self.register_buffer("null_tokens", torch.zeros(config.num_tokens, config.token_width))
+        self.schedule = NoiseSchedule(config.schedule)
+
+    def _new_projector(self) -> PerceiverResampler:
+        config, projector = self.config, self.config.projector
+        return PerceiverResampler(
             config.token_width,
             projector.width,
             projector.depth,
@@ -47,11 +55,12 @@ class VideoDetokenizer(Component):
             places_ND=self._places(projector.num_queries) if projector.has_positions else None,
             input_places_MD=self._places(config.num_tokens) if projector.has_positions else None,
         )
-        self.unet = VideoUNet(config.unet)
-        self.vae = build_autoencoder(config.autoencoder)
-        self.null_tokens: Tensor
-        self.register_buffer("null_tokens", torch.zeros(config.num_tokens, config.token_width))
-        self.schedule = NoiseSchedule(config.schedule)
+
+    def take_new_projector(self, config: DetokenizerConfig) -> None:
+        """Read tokens of other sizes from now on, by a projector of new weights; `config` differs in nothing else."""
+        self.config = config
+        self.projector = self._new_projector()
+        self.null_tokens = torch.zeros(config.num_tokens, config.token_width)
 
     def _places(self, count: int) -> Tensor:
         """Places [count, projector width] of so many tokens in the clip, in the positions of the U-Net."""

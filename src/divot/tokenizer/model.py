@@ -45,8 +45,12 @@ class VideoTokenizer(Component):
             config.pool_size,
             config.num_frames,
         )
+        self.resampler = self._new_resampler()
+
+    def _new_resampler(self) -> PerceiverResampler:
+        config = self.config
         grid = (config.num_frames, config.pool_size, config.pool_size)
-        self.resampler = PerceiverResampler(
+        return PerceiverResampler(
             config.hidden_width,
             config.hidden_width,
             config.resampler_depth,
@@ -56,6 +60,11 @@ class VideoTokenizer(Component):
             config.token_width,
             places_ND=grid_positions(grid, config.hidden_width, spread_points(config.num_tokens, grid)),
         )
+
+    def take_new_resampler(self, config: TokenizerConfig) -> None:
+        """Write tokens of other sizes from now on, by a resampler of new weights; `config` differs in nothing else."""
+        self.config = config
+        self.resampler = self._new_resampler()
 
     def forward(self, frames_BFCHW: Tensor) -> Tensor:
         """Seen frames to tokens.

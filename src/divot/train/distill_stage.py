@@ -5,12 +5,11 @@ of tokens, or tokens that bear noise, need not be learned through the U-Net: new
 of the tokens that were there, with nothing but the resampler and the projector to train. The tokenizer stage goes on
 from there, end to end.
 
-Letters: B clips, F frames, N tokens, L context tokens, D width.
+Letters: B clips, F frames, S pixels, L context tokens, D width.
 """
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 
 import torch
@@ -29,20 +28,27 @@ class DistillationModule(DiffusionModule):
     """The resampler and projector of a new model, and beside them those of the model that teaches.
 
     Args:
-        tokenizer: of the teacher.
-        detokenizer: of the teacher.
+        tokenizer: whose resampler teaches, and gives its place to a new one.
+        detokenizer: whose projector does.
         config: of the run.
     """
 
     def __init__(self, tokenizer: VideoTokenizer, detokenizer: VideoDetokenizer, config: TrainConfig) -> None:
-        super().__init__(*_students(tokenizer, detokenizer, config.distillation), config)
-        self.old_resampler, self.old_projector = tokenizer.resampler, detokenizer.projector
+        old = tokenizer.resampler, detokenizer.projector
+        _take_new_tokens(tokenizer, detokenizer, config.distillation)
+        super().__init__(tokenizer, detokenizer, config)
+        self.old_resampler, self.old_projector = old
         self.requires_grad_(False)
         for part in (self.tokenizer.resampler, self.detokenizer.projector):
             part.requires_grad_(True)
 
     def forward(self, clips_BFCHW: Tensor, chances: list[torch.Generator]) -> tuple[Tensor, dict[str, float]]:
-        """Mean square of what the U-Net is told of the clips, less what it was told before."""
+        """Mean square of what the U-Net is told of the clips, less what it was told before; no further measures.
+
+        Args:
+            clips_BFCHW: [B, F, 3, S, S], bytes, or in [-1, 1].
+            chances: of each clip: its noise.
+        """
         with torch.no_grad():
             features = self.tokenizer.features(signed(clips_BFCHW)[:, list(SEEN_FRAMES)])
             wanted_BLD = self.old_projector(self.old_resampler(features))
@@ -61,31 +67,24 @@ class DistillationStage(DiffusionStage):
         return DistillationModule(tokenizer, detokenizer, self.config)
 
 
-def _students(
+def _take_new_tokens(
     tokenizer: VideoTokenizer, detokenizer: VideoDetokenizer, sizes: DistillationConfig
-) -> tuple[VideoTokenizer, VideoDetokenizer]:
-    """Both with a new resampler and projector, the rest copied."""
-    old, decoding = tokenizer.config, detokenizer.config
+) -> None:
+    """Put a new resampler and a new projector, for tokens of these sizes, in the place of those that are there."""
+    writing, reading, old = tokenizer.config, detokenizer.config, detokenizer.projector
     tokens = {
-        "num_tokens": sizes.num_tokens or old.num_tokens,
-        "token_width": sizes.token_width or old.token_width,
+        "num_tokens": sizes.num_tokens or writing.num_tokens,
+        "token_width": sizes.token_width or writing.token_width,
     }
-    depth = sizes.resampler_depth or old.resampler_depth
-    new = VideoTokenizer(replace(old, **tokens, resampler_depth=depth))
-    _copy(tokenizer, new, "resampler")
+    depth = sizes.projector_depth or reading.projector.depth
+    tokenizer.take_new_resampler(
+        replace(writing, **tokens, resampler_depth=sizes.resampler_depth or writing.resampler_depth)
+    )
     # Not in places, as those of a new tokenizer are: few tokens are to hold whole clips, and not each its own part.
-    nn.init.normal_(new.resampler.latents, std=old.hidden_width**-0.5)
-    projector = replace(decoding.projector, depth=sizes.projector_depth or decoding.projector.depth)
-    reading = VideoDetokenizer(replace(decoding, **tokens, projector=projector))
-    _copy(detokenizer, reading, "projector")
+    nn.init.normal_(tokenizer.resampler.latents, std=writing.hidden_width**-0.5)
+    detokenizer.take_new_projector(
+        replace(reading, **tokens, projector=replace(reading.projector, depth=depth))
+    )
     # What the U-Net is told is in the teacher's numbers from the first step.
-    for name in ("proj_out", "norm_out"):
-        getattr(reading.projector, name).load_state_dict(getattr(detokenizer.projector, name).state_dict())
-    return new, reading
-
-
-def _copy(old: nn.Module, new: nn.Module, without: str) -> None:
-    """Take over all parts but one."""
-    for name, part in old.named_children():
-        if name != without:
-            setattr(new, name, copy.deepcopy(part))
+    detokenizer.projector.proj_out.load_state_dict(old.proj_out.state_dict())
+    detokenizer.projector.norm_out.load_state_dict(old.norm_out.state_dict())

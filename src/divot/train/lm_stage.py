@@ -361,16 +361,15 @@ class LanguageStage(Stage):
                 language.name if language.name in folder.contents.language_models else None
             )
             ours, theirs = ((one.config.num_tokens, one.config.token_width) for one in (tokenizer, lm))
-            is_kin = ours == theirs
-            if not is_kin and other is not None:
-                lm.take_new_tokens(*ours)
-            elif not is_kin:
+            if ours != theirs and other is None:
                 raise CheckpointError(
                     self.folder.source,
                     f"has a language model of {theirs[0]} tokens of width {theirs[1]} a clip, the tokenizer gives "
                     f"{ours[0]} of width {ours[1]}",
-                    "Set init_lm to it: it keeps its words, and learns to read and write these tokens",
+                    f"Set init_lm={self.config.init_model}: it keeps its words, and learns these tokens anew",
                 )
+            if ours != theirs:
+                lm.take_new_tokens(*ours)
             if language.head is not None:
                 lm.take_new_head(head)
             if language.queries is not None:
@@ -378,7 +377,7 @@ class LanguageStage(Stage):
             if language.added_variance is not None:
                 lm.take_added_variance(language.added_variance)
             if other is not None:
-                self._measure_tokens(lm, tokenizer, keeps_axes=is_kin)
+                self._measure_tokens(lm, tokenizer, keeps_axes=ours == theirs)
             return lm
         settings = replace(
             sizes,
