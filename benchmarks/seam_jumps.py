@@ -21,7 +21,7 @@ from divot.evaluation.intervals import bootstrap_interval
 from divot.pipelines.divot import Divot
 from divot.pipelines.fidelity import seam_jump
 from divot.pipelines.film import HELD_STEPS, Seam, decode_film
-from divot.pipelines.generate import TASK, write_film_tokens
+from divot.pipelines.generate import TASK, write_film
 from divot.video import CLIP_FRAMES
 from divot.world import clip, render
 from divot.world.stories import story
@@ -63,7 +63,7 @@ def main() -> None:
         words = clip(given.seed, number, "test").caption
         tokens = {
             "rebuilt": torch.stack([divot.encode_clip(one) for one in clips]),
-            "made": write_film_tokens(lm, words, NUM_CLIPS, given.seed + number),
+            "made": write_film(lm, words, NUM_CLIPS, given.seed + number).tokens,
         }
         for kind, rows in tokens.items():
             for seam in get_args(Seam):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -72,6 +73,26 @@ def test_some_requests_say_nothing_of_the_clip(builder, task):
     texts = [builder.tokenizer.decode(rows[n].sequence.ids) for n in range(40)]
     bare = sum(not any(shape in text for shape in SHAPES) for text in texts)
     assert 8 <= bare <= 24
+
+
+def test_plans_are_said_before_clips_alone_where_they_are_wanted(builder):
+    tasks = ("generation", "image_generation", "continuation", "story", "caption")
+    for task in tasks:
+        plain = dataset(builder, [task])
+        rows = LanguageDataset(plain.config, builder, 16, 1000, has_plans=True)
+        for number in range(5):
+            record = rows.draw(number)[0]
+            assert len(record.plans) == record.num_clips
+            text = builder.tokenizer.decode(rows[number].sequence.ids)
+            assert text.count(")<vid>") + text.count(")<img>") == len(rows[number].written)
+            assert "(" not in builder.tokenizer.decode(plain[number].sequence.ids)
+            assert set(re.findall(r"\(([^()]+)\)", text)) <= set(record.plans)
+
+
+def test_a_request_that_says_nothing_has_no_plan(builder):
+    plain = dataset(builder, ["generation"], prompt_drop=1.0)
+    rows = LanguageDataset(plain.config, builder, 16, 1000, has_plans=True)
+    assert rows[0].sequence == plain[0].sequence
 
 
 def test_same_seed_same_samples_and_another_seed_others(builder):

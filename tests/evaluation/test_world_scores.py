@@ -11,6 +11,7 @@ from divot.evaluation import world_scores
 from divot.evaluation.world_report import write_world_report
 from divot.evaluation.world_scores import evaluate_world
 from divot.pipelines.divot import Divot
+from divot.pipelines.generate import Written
 from divot.world.questions import KINDS, questions
 
 COUNT = 6
@@ -50,8 +51,8 @@ def knowing(monkeypatch):
         monkeypatch.setattr(
             world_scores,
             "write_batch",
-            lambda lm, texts, seeds, sampling: torch.stack(
-                [torch.full((64, 8), float(list(told).index(text))) for text in texts]
+            lambda lm, texts, seeds, sampling: Written(
+                torch.stack([torch.full((64, 8), float(list(told).index(text))) for text in texts]), ()
             ),
         )
         monkeypatch.setattr(

@@ -8,7 +8,7 @@ import torch
 from divot.config.errors import RecipeError
 from divot.lm.batch import collate
 from divot.lm.chance import spawned
-from divot.lm.generate import Dialogue, unprompted
+from divot.lm.generate import PLAN_WORDS, Dialogue, unprompted
 from divot.lm.likelihood import caption_log_likelihoods
 from divot.lm.sampling import TextSampling, TokenSampling, settled, without_places
 from divot.text import ReadClips, Turn, Words, WriteClip, caption_request
@@ -265,3 +265,36 @@ def test_settings_out_of_range_are_named(wrong):
         TokenSampling(text_guidance=0.5)
     with pytest.raises(RecipeError, match="candidates"):
         TokenSampling(candidates=0)
+
+
+@pytest.mark.parametrize("queries", ["bidirectional", "autoregressive"])
+def test_a_planned_clip_follows_the_plan_that_was_said(queries):
+    lm = small_lm("regression", queries)
+    lm.take_plans(True)
+    dialogue, mean = begin(lm, ["make it"]), TokenSampling(is_mean=True)
+    made = dialogue.write_clip(mean)
+    prompt = lm.builder().build([Words("make it")])
+    said = dialogue._said[0][len(prompt) : dialogue._said[0].index(lm.vocab.video_start)]
+    assert 0 < len(said) < PLAN_WORDS.max_new_tokens
+    prompt.add(said)
+    lm.take_plans(False)
+    assert torch.allclose(Dialogue(lm, [prompt]).write_clip(mean), made, atol=1e-5)
+    assert not torch.allclose(begin(lm, ["make it"]).write_clip(mean), made, atol=1e-4)
+
+
+def test_each_candidate_has_its_own_plan_and_the_kept_one_is_told(monkeypatch):
+    lm = small_lm("gmm")
+    lm.take_plans(True)
+    # What small random weights say is no plan: all of it is told.
+    monkeypatch.setattr("divot.lm.generate.sentence_and_plan", lambda said: ("", said))
+    texts = ["make it", "a star"]
+    dialogue = begin(lm, texts, seed=3)
+    dialogue.write_clip(TokenSampling(candidates=3), words=["a red star", "a star"])
+    assert dialogue.batch_size == len(dialogue.plans) == 2
+    for text, plan, ids in zip(texts, dialogue.plans, dialogue._said, strict=True):
+        begun = len(lm.builder().build([Words(text)]))
+        assert len(plan) > 20
+        assert plan[:20] == lm.words(ids[begun : ids.index(lm.vocab.video_start)])[:20]
+    planned = begin(lm, ["make it"])
+    planned.write_clip(is_planned=True)
+    assert planned.plans == [""]

@@ -7,7 +7,7 @@ import torch
 from divot.config.errors import RecipeError
 from divot.pipelines.divot import Divot
 from divot.pipelines.film import HELD_STEPS, decode_film
-from divot.pipelines.generate import TokenSampling, write_film_tokens, write_generated, write_tokens
+from divot.pipelines.generate import TokenSampling, write_batch, write_film, write_generated
 
 TEXT = "A red star moves left."
 
@@ -46,10 +46,10 @@ def test_unknown_seam_is_refused(model, tokens):
 
 def test_each_clip_is_written_after_reading_the_one_before_it(model):
     lm = model.language_model("generate")
-    written = write_film_tokens(lm, TEXT, 3, seed=1)
-    assert torch.equal(written[0], write_tokens(lm, TEXT, 1))
-    assert torch.equal(written[:2], write_film_tokens(lm, TEXT, 2, seed=1))
-    mean = write_film_tokens(lm, TEXT, 3, 0, TokenSampling(is_mean=True))
+    written = write_film(lm, TEXT, 3, seed=1).tokens
+    assert torch.equal(written[:1], write_batch(lm, [TEXT], [1]).tokens)
+    assert torch.equal(written[:2], write_film(lm, TEXT, 2, seed=1).tokens)
+    mean = write_film(lm, TEXT, 3, 0, TokenSampling(is_mean=True)).tokens
     # The same words again: only what was read differs.
     assert not torch.equal(mean[1], mean[2])
 

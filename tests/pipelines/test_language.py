@@ -19,7 +19,6 @@ from divot.pipelines.generate import (
     each_generated,
     write_batch,
     write_generated,
-    write_tokens,
 )
 from divot.text import Turn, caption_request, conversation
 from divot.text.sequence import Sequence
@@ -219,15 +218,35 @@ def test_pictures_from_words(model, tmp_path):
 def test_the_mean_has_no_chance_in_it(model):
     lm = model.language_model("generate")
     mean = TokenSampling(is_mean=True)
-    assert torch.equal(write_tokens(lm, "a star", 0, mean), write_tokens(lm, "a star", 1, mean))
+    one, other = (write_batch(lm, ["a star"], [seed], mean).tokens for seed in (0, 1))
+    assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("head", ["gmm", "diffusion"])
 @pytest.mark.parametrize("queries", ["bidirectional", "autoregressive"])
-def test_clips_written_side_by_side_are_those_written_alone(head, queries):
+@pytest.mark.parametrize("plans", [False, True])
+def test_clips_written_side_by_side_are_those_written_alone(head, queries, plans):
     lm = small_lm(head, queries)
+    lm.take_plans(plans)
     texts, seeds = ["make it", "make a red star that moves"], [3, 4]
     sampling = TokenSampling(text_guidance=3.0 if head == "gmm" else None)
     together = write_batch(lm, texts, seeds, sampling)
-    for text, seed, tokens in zip(texts, seeds, together, strict=True):
-        torch.testing.assert_close(tokens, write_tokens(lm, text, seed, sampling), atol=1e-4, rtol=0)
+    for text, seed, tokens, plan in zip(texts, seeds, *together, strict=True):
+        alone = write_batch(lm, [text], [seed], sampling)
+        torch.testing.assert_close(tokens, alone.tokens[0], atol=1e-4, rtol=0)
+        assert (plan,) == alone.plans
+
+
+def test_what_was_planned_is_in_the_record(model, tmp_path, monkeypatch):
+    lm = model.language_model("generate")
+    before = lm.config
+    made = model.generate("a red star", count=1)
+    assert made[0].plans == ()
+    monkeypatch.setattr("divot.lm.generate.sentence_and_plan", lambda said: ("", f"planned {len(said)}"))
+    lm.take_plans(True)
+    try:
+        made = model.generate("a red star", count=1, clips=2)
+        records = write_generated(made, tmp_path, model, TokenSampling())
+    finally:
+        lm.config = before
+    assert [plan.split()[0] for plan in records[0]["plans"]] == ["planned", "planned"]

@@ -12,7 +12,7 @@ from divot import world
 from divot.config.errors import DataError, RecipeError
 from divot.lm.sampling import TextSampling
 from divot.pipelines.divot import Divot
-from divot.pipelines.story import tell_story
+from divot.pipelines.story import ToldClip, tell_story
 from divot.pipelines.story_files import make_story, read_story
 from divot.video import VideoReader, write_video
 
@@ -51,7 +51,7 @@ def test_sentences_come_before_their_clips(model):
 def test_clips_depend_on_the_clips_that_came_before(model):
     plain, other = (next(tell_story(model, TELL, 1, seed, WORDS)).tokens for seed in (0, 1))
     one, two = (
-        next(tell_story(model, TELL, 1, 0, WORDS, earlier=[("Ruby grows.", tokens)]))
+        next(tell_story(model, TELL, 1, 0, WORDS, earlier=[ToldClip("Ruby grows.", tokens)]))
         for tokens in (plain, other)
     )
     assert not torch.equal(one.tokens, two.tokens)
@@ -60,7 +60,7 @@ def test_clips_depend_on_the_clips_that_came_before(model):
 def test_a_first_clip_and_an_earlier_story_change_what_follows(model):
     plain = next(tell_story(model, TELL, 1, 0, WORDS))
     shown = next(tell_story(model, TELL, 1, 0, WORDS, first_clip=world.clip(0, 0, size=32).frames))
-    earlier = [("Ruby grows.", plain.tokens)]
+    earlier = [ToldClip("Ruby grows.", plain.tokens)]
     following = next(tell_story(model, TELL, 1, 0, WORDS, earlier=earlier))
     assert not torch.equal(plain.tokens, shown.tokens)
     assert not torch.equal(plain.tokens, following.tokens)
@@ -81,8 +81,8 @@ def test_a_story_goes_on_with_all_its_clips(model, folder, tmp_path):
     record = make_story(model, tmp_path / "more", go_on=folder, count=1, words=WORDS)
     assert len(record["clips"]) == 3
     before, after = read_story(folder, model), read_story(tmp_path / "more", model)
-    assert [words for words, _ in after.parts[:2]] == [words for words, _ in before.parts]
-    assert torch.equal(after.parts[1][1], before.parts[1][1])
+    assert [part.sentence for part in after.parts[:2]] == [part.sentence for part in before.parts]
+    assert torch.equal(after.parts[1].tokens, before.parts[1].tokens)
 
 
 def test_words_of_one_story_with_the_clips_of_another_are_refused(model, folder, tmp_path):
@@ -185,7 +185,7 @@ def test_a_story_that_is_stopped_can_go_on_from_the_clips_it_has(model, tmp_path
             model, tmp_path, TELL, 3, words=WORDS, on_sentence=stop_at_the_second, on_clip=files.append
         )
     assert files == [tmp_path / "clip_01.mp4"]
-    assert [sentence for sentence, _ in read_story(tmp_path, model).parts] == heard[:1]
+    assert [part.sentence for part in read_story(tmp_path, model).parts] == heard[:1]
     record = make_story(model, tmp_path, go_on=tmp_path, count=1, words=WORDS)
     assert record["clips"][0]["sentence"] == heard[0]
     assert len(read_story(tmp_path, model).parts) == 2
@@ -205,7 +205,7 @@ def test_a_story_that_is_stopped_can_go_on_from_the_clips_it_has(model, tmp_path
     with pytest.raises(KeyboardInterrupt):
         make_story(model, tmp_path, go_on=tmp_path, count=1, words=WORDS)
     after = read_story(tmp_path, model).parts
-    assert [sentence for sentence, _ in after] == [sentence for sentence, _ in before]
+    assert [part.sentence for part in after] == [part.sentence for part in before]
 
 
 def test_more_clips_than_the_context_holds_are_refused_before_one_is_made(
@@ -216,3 +216,25 @@ def test_more_clips_than_the_context_holds_are_refused_before_one_is_made(
     with pytest.raises(RecipeError, match=r"has room for 3\. Give --clips 3 or fewer"):
         make_story(narrow, tmp_path / "out", TELL, 4, words=WORDS)
     assert not (tmp_path / "out").exists()
+
+
+def test_plans_are_kept_beside_their_sentences(model, tmp_path, monkeypatch):
+    lm = model.language_model("story")
+    before, planned = lm.config, {}
+
+    def planned_after(said):
+        planned[said] = f"plan {len(planned)}"
+        return said, planned[said]
+
+    monkeypatch.setattr("divot.pipelines.story.sentence_and_plan", planned_after)
+    lm.take_plans(True)
+    try:
+        make_story(model, tmp_path / "one", TELL, 2, seed=3, words=WORDS)
+        first = read_story(tmp_path / "one", model)
+        make_story(model, tmp_path / "two", go_on=tmp_path / "one", count=1, words=WORDS)
+    finally:
+        lm.config = before
+    assert [part.plan for part in first.parts] == ["plan 0", "plan 1"]
+    record = json.loads((tmp_path / "two" / "story.json").read_text())
+    assert [one["plan"] for one in record["clips"]] == ["plan 0", "plan 1", "plan 2"]
+    assert "plan 0" not in (tmp_path / "two" / "index.html").read_text()

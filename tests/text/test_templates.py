@@ -15,6 +15,7 @@ from divot.text import (
     caption_request,
     conversation,
     plain_answer,
+    sentence_and_plan,
     video_request,
 )
 
@@ -124,3 +125,21 @@ def test_a_template_that_sets_thoughts_before_the_last_answer_is_followed(chat_t
     )
     segments = conversation(TURNS, chat_tokenizer)
     assert [one.text for one in segments if isinstance(one, Words) and one.is_learned] == ["A cat runs."]
+
+
+def test_a_plan_is_said_before_its_clip():
+    alone = conversation([Turn("Show it.", WriteClip(), plans=("red star 25",))])
+    assert written_out(alone) == "[INST] Show it. [/INST](red star 25)[write]<|im_end|>"
+    assert [part.is_learned for part in alone if isinstance(part, Words)] == [False, True]
+    told = conversation([Turn("Tell.", ("She runs.", "She rests."), plans=("star 1", "star 2"))])
+    wanted = (
+        "[INST] Tell. [/INST]She runs.(star 1)[write][1 clips]She rests.(star 2)[write][1 clips]<|im_end|>"
+    )
+    assert written_out(told) == wanted
+
+
+def test_a_plan_is_told_from_its_sentence():
+    assert sentence_and_plan("She runs. (red star 25)") == ("She runs.", "red star 25")
+    assert sentence_and_plan("(red star 25)") == ("", "red star 25")
+    assert sentence_and_plan("She (Ada) runs. (red star") == ("She (Ada) runs.", "red star")
+    assert sentence_and_plan("She runs.") == ("She runs.", "")

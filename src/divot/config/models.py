@@ -204,6 +204,10 @@ class LanguageModelConfig:
     keeps_places: bool = False
     """Add the tokens that are read to the embeddings of their places; the released models put them in their stead. For
     tokens each of which holds what is at one place: the model then knows which place it was."""
+    plans: bool = False
+    """Before a clip is written, say a plan of it: words and numbers that settle what the request leaves open. What is
+    said is drawn piece after piece, each in the light of those before; the tokens of a clip, drawn side by side, then
+    have little left to disagree about."""
     text_guidance: float = 1.0
     """How far the words guide the draw of a clip, unless the caller says; above 1 it takes a mixture, and weights
     trained with `prompt_drop`."""

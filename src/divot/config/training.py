@@ -123,6 +123,9 @@ class LanguageConfig:
     """Longest sequence; clips are never cut in half."""
     packed_length: int = 0
     """Positions of a row into which several sequences are packed, none of which sees another; 0 pads each by itself."""
+    plans: bool | None = None
+    """Teach the model to say a plan of each clip before it writes it, where one is known, as of all Sprite World's
+    clips (`divot.world.plans`); None goes on as the language model is."""
     video_weight: float = 1.0
     """Of the head's loss, beside 1 for the text."""
     unseen_share: float = 0.0

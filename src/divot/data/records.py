@@ -16,6 +16,7 @@ from divot.data.annotations import Annotation, StoryClip
 from divot.data.packed import on_disk
 from divot.world import Event, Scene, caption, clip, is_held_out, render, sample_scene, still_caption
 from divot.world.distribution import clip_generator
+from divot.world.plans import plan
 from divot.world.questions import KINDS, questions
 from divot.world.stories import story
 
@@ -49,6 +50,8 @@ class Record:
     """Of a story, one a clip."""
     clip_captions: tuple[str, ...] = ()
     """Of a story, one a clip: what it shows, by itself."""
+    plans: tuple[str, ...] = ()
+    """What each clip could be drawn from, in words; none where nobody knows."""
     tokens: Tensor | None = None
     """[K, N, D]: those of the clips, where they were made before."""
 
@@ -63,9 +66,13 @@ def world_story(seed: int, number: int, size_px: int) -> Record:
     told = story(seed, number, "train")
     frames = np.stack([render(chapter.scene, size_px) for chapter in told.chapters])
     captions = [caption(chapter.scene, number, style="short") for chapter in told.chapters]
-    sentences = tuple(chapter.sentence for chapter in told.chapters)
     return Record(
-        frames, (), instruction=told.instruction, sentences=sentences, clip_captions=tuple(captions)
+        frames,
+        (),
+        instruction=told.instruction,
+        sentences=tuple(chapter.sentence for chapter in told.chapters),
+        clip_captions=tuple(captions),
+        plans=tuple(plan(chapter.scene) for chapter in told.chapters),
     )
 
 
@@ -84,14 +91,14 @@ def world_record(
     if is_image:
         scene = _still_scene(seed, number)
         words = still_caption(scene, np.random.default_rng([seed, number]))
-        return Record(render(scene, size_px)[None], (words,), is_image=True)
+        return Record(render(scene, size_px)[None], (words,), is_image=True, plans=(plan(scene),))
     full = clip(seed, number, "train", size_px)
     while not (asked := [one for one in questions(full.scene, number) if one.kind in kinds]):
         number += _FAR
         full = clip(seed, number, "train", size_px)
     short = caption(full.scene, clip_generator(seed, number, "train", part=1), style="short")
     answered = tuple((question.text, question.answer) for question in asked)
-    return Record(full.frames[None], (full.caption,), answered, (short,))
+    return Record(full.frames[None], (full.caption,), answered, (short,), plans=(plan(full.scene),))
 
 
 def _still_scene(seed: int, number: int) -> Scene:

@@ -104,6 +104,7 @@ class LanguageDataset:
         chat_tokenizer: takes its chat template instead of [INST].
         rejects_file: takes a line for each file that cannot be read.
         tokens: by its folder, each token store that the settings name.
+        has_plans: before a clip its plan is said, where there is one.
 
     Raises:
         DataError: if the annotations cannot be used.
@@ -119,9 +120,10 @@ class LanguageDataset:
         chat_tokenizer: PreTrainedTokenizerBase | None = None,
         rejects_file: Path | None = None,
         tokens: Mapping[str, TokenStore] | None = None,
+        has_plans: bool = False,
     ) -> None:
         self.config, self.builder, self.size_px, self.length = config, builder, size_px, length
-        self.chat_tokenizer = chat_tokenizer
+        self.chat_tokenizer, self.has_plans = chat_tokenizer, has_plans
         self.rejects = Rejects(rejects_file, config.data.max_reject_share)
         self.tasks = _Shares(config.language.tasks)
         self.kinds = config.language.question_kinds or KINDS
@@ -152,6 +154,8 @@ class LanguageDataset:
             source_number = source_of_sample(self.config, number, rng)
             if source_number is None:
                 record = self._world_record(task, number)
+                if not self.has_plans:
+                    record = replace(record, plans=())
                 if task in tasks_of(record):
                     return record, task, rng
             elif (own := self._own_record(self.sources[source_number], task, rng)) is not None:
@@ -193,7 +197,7 @@ class LanguageDataset:
             record = _two_in_a_row(record, rng)
         drop = self.config.language.prompt_drop
         if task.endswith("generation") and drop > 0 and rng.random() < drop:
-            record = replace(record, captions=("",), prompts=())
+            record = replace(record, captions=("",), prompts=(), plans=())
         turns = task_turns(record, task, rng, self.config.language.max_questions)
         sequence = self.builder.build(conversation(turns, self.chat_tokenizer))
         sequence.draw_bare(self.config.language.unseen_share, rng)
@@ -210,7 +214,8 @@ def _two_in_a_row(record: Record, rng: random.Random) -> Record:
     place = rng.randrange(1, record.num_clips)
     both = slice(place - 1, place + 1)
     tokens = None if record.tokens is None else record.tokens[both]
-    return Record(record.clips[both], (record.clip_captions[place],), tokens=tokens)
+    plans = record.plans[place : place + 1]
+    return Record(record.clips[both], (record.clip_captions[place],), plans=plans, tokens=tokens)
 
 
 def tasks_of(sample: Record | Annotation) -> set[str]:
@@ -233,13 +238,12 @@ def task_turns(record: Record, task: str, rng: random.Random, max_questions: int
         rng: chooses wordings and questions.
         max_questions: most turns of questions.
     """
-    count, is_image = record.num_clips, record.is_image
+    count, is_image, plans = record.num_clips, record.is_image, record.plans
     if task == "story":
         if rng.random() < FROM_CLIP_SHARE:
-            return [
-                Turn(STORY_FROM_CLIP.format(instruction=record.instruction), record.sentences[1:], clips=1)
-            ]
-        return [Turn(record.instruction, record.sentences)]
+            request = STORY_FROM_CLIP.format(instruction=record.instruction)
+            return [Turn(request, record.sentences[1:], clips=1, plans=plans[1:])]
+        return [Turn(record.instruction, record.sentences, plans=plans)]
     if task == "question":
         if record.is_conversation:
             asked = list(record.questions[:max_questions])
@@ -251,19 +255,21 @@ def task_turns(record: Record, task: str, rng: random.Random, max_questions: int
         ]
     if task.endswith("generation"):
         wanted = rng.choice(record.captions + record.prompts)
-        return [Turn(video_request(wanted, rng, is_image), WriteClip(is_image), is_image=is_image)]
+        request = video_request(wanted, rng, is_image)
+        return [Turn(request, WriteClip(is_image), is_image=is_image, plans=plans)]
     caption = rng.choice(record.captions)
     if task == "continuation":
-        return [Turn(continuation_request(caption, rng), WriteClip(), clips=1)]
+        return [Turn(continuation_request(caption, rng), WriteClip(), clips=1, plans=plans)]
     return [Turn(caption_request(rng, is_image), caption, clips=count, is_image=is_image)]
 
 
-def world_corpus(seed: int, count: int, size_px: int) -> list[str]:
-    """Texts of Sprite World's training split, for a tokenizer to learn its pieces from."""
+def world_corpus(seed: int, count: int, size_px: int, has_plans: bool = False) -> list[str]:
+    """Texts of Sprite World's training split, for a tokenizer to learn its pieces from, plans of clips among them."""
     texts: list[str] = []
     for number in range(count):
         rng = random.Random(f"{seed} {number}")
         record = world_record(seed, number, size_px)
+        record = record if has_plans else replace(record, plans=())
         for task in ("caption", "question", "generation"):
             texts += _words(task_turns(record, task, rng, max_questions=6))
         told = story(seed, number)
@@ -273,4 +279,5 @@ def world_corpus(seed: int, count: int, size_px: int) -> list[str]:
 
 def _words(turns: Many[Turn]) -> list[str]:
     said = [f"[INST] {turn.request} [/INST]" for turn in turns]
-    return said + [turn.answer for turn in turns if isinstance(turn.answer, str)]
+    said += [turn.answer for turn in turns if isinstance(turn.answer, str)]
+    return said + [f"({plan})" for turn in turns for plan in turn.plans]

@@ -249,7 +249,7 @@ def _generate(
     for first in range(0, len(clips), BATCH):
         chunk = clips[first : first + BATCH]
         seeds = range(seed + first, seed + first + len(chunk))
-        written = write_batch(lm, [clip.caption for clip in chunk], seeds, sampling)
+        written = write_batch(lm, [clip.caption for clip in chunk], seeds, sampling).tokens
         for clip, tokens, own in zip(chunk, written, seeds, strict=True):
             frames = model.decode(tokens, seed=own, task=TASK)
             readings.append(read_scene(frames))
@@ -278,6 +278,6 @@ def _diversity(
     spreads = []
     for index, clip in enumerate(clips[:MAX_DIVERSE_PROMPTS]):
         seeds = [seed + index + 1000 * draw for draw in range(DRAWS_A_PROMPT)]
-        draws = lm.scaled(write_batch(lm, [clip.caption] * len(seeds), seeds, sampling).to(lm.device))
+        draws = lm.scaled(write_batch(lm, [clip.caption] * len(seeds), seeds, sampling).tokens.to(lm.device))
         spreads.append(float(2**0.5 * draws.std(dim=0).pow(2).mean().sqrt()))
     return spreads

@@ -5,6 +5,7 @@ Letters: B batch, K positions in the cache, N tokens a clip, D width of a token,
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from collections.abc import Sequence as Many
 
@@ -25,8 +26,11 @@ from divot.lm.sampling import (
     settled,
     without_places,
 )
-from divot.text import Turn, WriteClip, video_request
+from divot.text import Turn, WriteClip, sentence_and_plan, video_request
 from divot.text.sequence import NO_BLOCK, Sequence
+
+# A plan is said piece after piece and differs from draw to draw as a story does; none comes to more pieces than this.
+PLAN_WORDS = TextSampling(temperature=0.7, top_p=0.9, max_new_tokens=96)
 
 
 def unprompted(model: DivotLM, answer: WriteClip | None = None, is_image: bool = False) -> Sequence:
@@ -55,6 +59,8 @@ class Dialogue:
         written: Many[Tensor] = (),
     ) -> None:
         self.model, self.generator = model, generator
+        self.plans = [""] * len(sequences)
+        """Of each row, what was planned for the clip that was written last."""
         self._cache = DynamicCache(config=model.backbone.config)
         self._present = torch.zeros(len(sequences), 0, dtype=torch.bool, device=model.device)
         self._said: list[list[int]] = [[] for _ in sequences]
@@ -125,7 +131,7 @@ class Dialogue:
         is_open = [True] * self.batch_size
         for step in range(sampling.max_new_tokens):
             scores = without_places(self.next_scores(), vocab, may_write_clip, may_end)
-            ids = self._choose(scores, sampling, chain)
+            ids = self._choose(scores, sampling, chain, is_open)
             yield [id_ if open_ else None for id_, open_ in zip(ids, is_open, strict=True)]
             goes_on = [open_ and id_ not in stops for id_, open_ in zip(ids, is_open, strict=True)]
             if not any(goes_on) or step + 1 == sampling.max_new_tokens:
@@ -133,7 +139,9 @@ class Dialogue:
             is_open = goes_on
             self._say(ids, is_open)
 
-    def _choose(self, scores_BV: Tensor, sampling: TextSampling, chain: LogitsProcessorList) -> list[int]:
+    def _choose(
+        self, scores_BV: Tensor, sampling: TextSampling, chain: LogitsProcessorList, is_open: list[bool]
+    ) -> list[int]:
         if len(chain):
             rows = [
                 chain(torch.tensor([said], device=scores_BV.device), scores[None])[0]
@@ -142,8 +150,14 @@ class Dialogue:
             scores_BV = torch.stack(rows)
         if sampling.temperature == 0:
             return [int(index) for index in scores_BV.argmax(dim=-1)]
-        chosen_B1 = choices(scores_BV.softmax(dim=-1).cpu(), 1, self.generator)
-        return chosen_B1[:, 0].tolist()
+        weights_BV, chance = scores_BV.softmax(dim=-1).cpu(), self.generator
+        if isinstance(chance, Many):
+            # A row that has stopped draws nothing, as it would alone.
+            ids = [self.model.vocab.eos] * len(is_open)
+            for row in (row for row, open_ in enumerate(is_open) if open_):
+                ids[row] = int(choices(weights_BV[row : row + 1], 1, chance[row]))
+            return ids
+        return choices(weights_BV, 1, chance)[:, 0].tolist()
 
     def _say(self, ids: list[int], is_open: list[bool]) -> None:
         device = self.model.device
@@ -157,23 +171,31 @@ class Dialogue:
 
     @torch.no_grad()
     def write_clip(
-        self, sampling: TokenSampling = TokenSampling(), is_image: bool = False, words: Many[str] = ()
+        self,
+        sampling: TokenSampling = TokenSampling(),
+        is_image: bool = False,
+        words: Many[str] = (),
+        is_planned: bool = False,
     ) -> Tensor:
         """Write a clip in every row: `<vid> <frame>`, the queries, `</frame> </vid>`; gives tokens [B, N, D].
+
+        A model that plans its clips says the plan first.
 
         Args:
             sampling: how they are drawn.
             is_image: write a picture.
             words: of each row, what its clip shall show; without them there is nothing to choose candidates by, and
                 one is written.
+            is_planned: the plan has been said.
         """
         how = settled(self.model, sampling)
+        plans = self.model.config.plans and not is_planned
         if how.candidates == 1 or not words:
-            return self._write_clip(how, is_image)
+            return self._write_clip(how, is_image, plans)
         rows, own = self.batch_size, self.generator
         self._take_rows([row for row in range(rows) for _ in range(how.candidates)])
         self.generator = spawned(own, rows, how.candidates)
-        written = self._write_clip(how, is_image)
+        written = self._write_clip(how, is_image, plans)
         of_each = [text for text in words for _ in range(how.candidates)]
         likely = caption_log_likelihoods(self.model, written, of_each, is_image)
         best = likely.view(rows, how.candidates).argmax(dim=1).tolist()
@@ -188,9 +210,20 @@ class Dialogue:
         self._cache.batch_select_indices(index)
         self._present = self._present[index]
         self._said = [list(self._said[row]) for row in chosen]
+        self.plans = [self.plans[row] for row in chosen]
         self._last = None if self._last is None else self._last[index]
 
-    def _write_clip(self, sampling: SettledSampling, is_image: bool) -> Tensor:
+    def _plan(self, sampling: SettledSampling) -> None:
+        words = dataclasses.replace(PLAN_WORDS, temperature=0.0) if sampling.is_mean else PLAN_WORDS
+        # What ends a row is not said here, but by the clip that follows.
+        steps = list(self.write_text(words, may_write_clip=True, may_end=False))
+        rows = zip(*steps, strict=True)
+        told = [self.model.words([id_ for id_ in row if id_ is not None]) for row in rows]
+        self.plans = [sentence_and_plan(words)[1] for words in told]
+
+    def _write_clip(self, sampling: SettledSampling, is_image: bool, plans: bool) -> Tensor:
+        if plans:
+            self._plan(sampling)
         builder = self.model.builder()
         before = Sequence()
         before.add(builder.opening(is_image))

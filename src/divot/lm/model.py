@@ -332,6 +332,10 @@ class DivotLM(nn.Module):
         _check_queries(kind)
         self.config = dataclasses.replace(self.config, queries=kind)
 
+    def take_plans(self, plans: bool) -> None:
+        """Say a plan before each clip that is written, or say none, from the next clip on."""
+        self.config = dataclasses.replace(self.config, plans=plans)
+
     def take_added_variance(self, value: float) -> None:
         """Add another variance to those that the Gaussian mixture head predicts.
 

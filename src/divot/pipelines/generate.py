@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from divot.config.errors import RecipeError
 from divot.config.files import written_whole
-from divot.lm.generate import Dialogue
+from divot.lm.generate import PLAN_WORDS, Dialogue
 from divot.lm.model import DivotLM
 from divot.lm.sampling import TokenSampling, settled
 from divot.pipelines.film import Joints, Seam, decode_film
@@ -40,9 +40,11 @@ __all__ = [
     "TASK",
     "GeneratedClip",
     "TokenSampling",
+    "Written",
     "each_generated",
+    "write_batch",
+    "write_film",
     "write_generated",
-    "write_tokens",
 ]
 
 TASK = "generate"
@@ -62,6 +64,7 @@ class GeneratedClip:
         seed: of this clip alone; clip k of a film starts from the noise of seed + k.
         seconds: how long it took.
         joints: how the clips of a film were joined; None for a single clip.
+        plans: what the model planned for each clip; none where it plans nothing.
     """
 
     frames: np.ndarray
@@ -70,21 +73,16 @@ class GeneratedClip:
     seed: int
     seconds: float
     joints: Joints | None = None
+    plans: tuple[str, ...] = ()
 
 
-def write_tokens(
-    lm: DivotLM, text: str, seed: int, sampling: TokenSampling = DEFAULT_SAMPLING, is_image: bool = False
-) -> Tensor:
-    """Tokens [N, D] of a clip that shows what the text says.
+class Written(NamedTuple):
+    """Clips as the language model wrote them."""
 
-    Args:
-        lm: the language model.
-        text: a caption, put in the first wording of a request.
-        seed: of the draw.
-        sampling: how tokens are drawn.
-        is_image: ask for a picture.
-    """
-    return write_batch(lm, [text], [seed], sampling, is_image)[0]
+    tokens: Tensor
+    """[K, N, D]."""
+    plans: tuple[str, ...]
+    """One a clip, empty where the model plans nothing."""
 
 
 def write_batch(
@@ -93,27 +91,35 @@ def write_batch(
     seeds: Many[int],
     sampling: TokenSampling = DEFAULT_SAMPLING,
     is_image: bool = False,
-) -> Tensor:
-    """Tokens [B, N, D] of clips for B texts, side by side: each as `write_tokens` writes it from its seed, but for
-    rounding."""
+) -> Written:
+    """A clip for each of B texts, side by side: each as it would be written alone, but for rounding.
+
+    Args:
+        lm: the language model.
+        texts: captions, put in the first wording of a request.
+        seeds: of the draws.
+        sampling: how tokens are drawn.
+        is_image: ask for pictures.
+    """
     turns = [Turn(video_request(text, is_image=is_image), is_image=is_image) for text in texts]
     chances = [torch.Generator().manual_seed(seed) for seed in seeds]
     return _written(lm, turns, texts, [], chances, sampling)
 
 
-def write_film_tokens(
+def write_film(
     lm: DivotLM, text: str, clips: int, seed: int, sampling: TokenSampling = DEFAULT_SAMPLING
-) -> Tensor:
-    """Tokens [K, N, D] of clips that follow each other, each written after reading the one before it.
+) -> Written:
+    """Clips that follow each other, each written after reading the one before it.
 
-    The first is that of `write_tokens`; one chance runs through all of them.
+    The first is that of `write_batch`; one chance runs through all of them.
     """
     chance = torch.Generator().manual_seed(seed)
-    tokens = [_written(lm, [Turn(video_request(text))], [text], [], [chance], sampling)[0]]
+    written = [_written(lm, [Turn(video_request(text))], [text], [], [chance], sampling)]
     for _ in range(1, clips):
         turn = Turn(continuation_request(text), clips=1)
-        tokens.append(_written(lm, [turn], [text], tokens[-1:], [chance], sampling)[0])
-    return torch.stack(tokens)
+        written.append(_written(lm, [turn], [text], list(written[-1].tokens), [chance], sampling))
+    plans = tuple(plan for one in written for plan in one.plans)
+    return Written(torch.cat([one.tokens for one in written]), plans)
 
 
 def _written(
@@ -123,18 +129,21 @@ def _written(
     read: list[Tensor],
     chances: list[torch.Generator],
     sampling: TokenSampling,
-) -> Tensor:
+) -> Written:
     builder = lm.builder()
     prompts = [builder.build(lm.segments([turn])) for turn in turns]
     longest = max(map(len, prompts))
     of_clip = lm.config.num_tokens + len(builder.opening()) + len(builder.closing())
+    of_clip += PLAN_WORDS.max_new_tokens if lm.config.plans else 0
     room = None if lm.context is None else lm.context - of_clip
     if room is not None and longest > room:
         cause = (
             f"comes to {longest} positions; beside a clip the language model's context has room for {room}"
         )
         raise RecipeError("prompt", cause, "Say it in fewer words")
-    return Dialogue(lm, prompts, read, chances).write_clip(sampling, turns[0].is_image, words).cpu()
+    dialogue = Dialogue(lm, prompts, read, chances)
+    tokens = dialogue.write_clip(sampling, turns[0].is_image, words).cpu()
+    return Written(tokens, tuple(dialogue.plans))
 
 
 def each_generated(
@@ -182,14 +191,16 @@ def each_generated(
     for index in range(count):
         begin, own, joints = time.perf_counter(), seed + index, None
         if clips > 1:
-            tokens = write_film_tokens(lm, text, clips, own, sampling)
+            tokens, plans = write_film(lm, text, clips, own, sampling)
             frames, joints = decode_film(divot.detokenizer(TASK), tokens, own, steps, guidance, seam)
         else:
-            tokens = write_tokens(lm, text, own, sampling, is_image)
+            written = write_batch(lm, [text], [own], sampling, is_image)
+            tokens, plans = written.tokens[0], written.plans
             frames = divot.decode(tokens, seed=own, steps=steps, guidance=guidance, task=TASK)
         # All frames of a still clip are the same picture; the middle one is the safest.
         frames = frames[len(frames) // 2][None] if is_image else frames
-        yield GeneratedClip(frames, tokens, text, own, time.perf_counter() - begin, joints)
+        plans = plans if lm.config.plans else ()
+        yield GeneratedClip(frames, tokens, text, own, time.perf_counter() - begin, joints, plans)
         if on_progress is not None:
             on_progress((index + 1) / count, index + 1)
 
@@ -237,6 +248,7 @@ def write_generated(
                 divot,
                 prompt=clip.prompt,
                 seed=clip.seed,
+                **({"plans": list(clip.plans)} if clip.plans else {}),
                 tokens=list(clip.tokens.shape),
                 language_model=describe_language_model(divot, TASK, sampling=drawn),
                 detokenizer=describe_detokenizer(divot, detokenizer, TASK, settings),

@@ -5,20 +5,21 @@ Letters: N tokens a clip, D width of a token, S side of a frame in pixels.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from divot.config.errors import RecipeError
-from divot.lm.generate import Dialogue
+from divot.lm.generate import PLAN_WORDS, Dialogue
 from divot.lm.model import DivotLM
 from divot.lm.sampling import TextSampling, TokenSampling
-from divot.text import STORY_FROM_CLIP, ReadClips, Turn, story_segments
+from divot.text import STORY_FROM_CLIP, ReadClips, Turn, sentence_and_plan, story_segments
 from divot.text.sequence import Sequence
 
 if TYPE_CHECKING:
@@ -33,6 +34,15 @@ STORY_TOKENS = TokenSampling()
 OnText = Callable[[str], None]
 
 
+class ToldClip(NamedTuple):
+    """What a story that goes on remembers of a clip."""
+
+    sentence: str
+    tokens: Tensor
+    """[N, D]."""
+    plan: str = ""
+
+
 @dataclass(frozen=True)
 class StoryClip:
     """A sentence of a story and the clip that shows it.
@@ -42,12 +52,14 @@ class StoryClip:
         tokens: [N, D], what it wrote.
         frames: uint8 [16, S, S, 3] at 8 a second.
         seed: of the clip's noise.
+        plan: what the model settled before it wrote the clip, if it plans its clips.
     """
 
     sentence: str
     tokens: Tensor
     frames: np.ndarray
     seed: int
+    plan: str = ""
 
 
 def tell_story(
@@ -57,7 +69,7 @@ def tell_story(
     seed: int = 0,
     words: TextSampling = STORY_WORDS,
     sampling: TokenSampling = STORY_TOKENS,
-    earlier: Many[tuple[str, Tensor]] = (),
+    earlier: Many[ToldClip] = (),
     first_clip: Source | Tensor | None = None,
     fit: Fit = "crop",
     steps: int | None = None,
@@ -73,7 +85,7 @@ def tell_story(
         seed: same seed and same settings, same story; clip k has the noise of seed + k.
         words: how sentences are chosen.
         sampling: how tokens are drawn.
-        earlier: sentences and tokens [N, D] of a story that goes on, in order.
+        earlier: the clips of a story that goes on, in order.
         first_clip: a video or frames whose first two seconds the story begins with, or the tokens [N, D] of a clip.
         fit: how its frames are made square.
         steps: de-noising steps; None keeps the model's.
@@ -96,18 +108,22 @@ def tell_story(
         shown = [first_clip]
     elif first_clip is not None:
         shown = [first_clip_tokens(divot, first_clip, fit)]
-    begun = _begun(lm, instruction, len(shown), [sentence for sentence, _ in earlier])
+    if lm.config.plans:
+        # A sentence and the plan of its clip are said in one go.
+        longest = words.max_new_tokens + PLAN_WORDS.max_new_tokens
+        words = dataclasses.replace(words, max_new_tokens=longest)
+    begun = _begun(lm, instruction, len(shown), earlier)
     _refuse_longer_than_context(lm, len(begun), count, words)
-    written = [tokens for _, tokens in earlier]
+    written = [told.tokens for told in earlier]
     dialogue = Dialogue(lm, [begun], [*shown, *written], torch.Generator().manual_seed(seed), written)
     for number in range(len(earlier), len(earlier) + count):
-        sentence = _say_sentence(lm, dialogue, words)
+        sentence, plan = _say_sentence(lm, dialogue, words)
         if on_sentence is not None:
             on_sentence(sentence)
-        tokens = dialogue.write_clip(sampling, words=[sentence])[0].cpu()
+        tokens = dialogue.write_clip(sampling, words=[sentence], is_planned=True)[0].cpu()
         dialogue.read([lm.builder().continuation([], [ReadClips()])], [tokens])
         frames = divot.decode(tokens, seed=seed + number, steps=steps, guidance=guidance, task=TASK)
-        yield StoryClip(sentence, tokens, frames, seed + number)
+        yield StoryClip(sentence, tokens, frames, seed + number, plan)
 
 
 def first_clip_tokens(divot: Divot, source: Source, fit: Fit = "crop") -> Tensor:
@@ -134,20 +150,20 @@ def _refuse_longer_than_context(lm: DivotLM, length: int, count: int, words: Tex
         )
 
 
-def _begun(lm: DivotLM, instruction: str, num_shown: int, sentences: Many[str]) -> Sequence:
+def _begun(lm: DivotLM, instruction: str, num_shown: int, earlier: Many[ToldClip]) -> Sequence:
     """The request, and what has been told of the story."""
     request = STORY_FROM_CLIP.format(instruction=instruction) if num_shown else instruction
     segments = lm.segments([Turn(request, clips=num_shown)])
-    segments += [segment for sentence in sentences for segment in story_segments(sentence)]
+    segments += [part for told in earlier for part in story_segments(told.sentence, told.plan)]
     return lm.builder().build(segments)
 
 
-def _say_sentence(lm: DivotLM, dialogue: Dialogue, words: TextSampling) -> str:
-    """The next sentence; where it has no end, it is cut at its longest."""
+def _say_sentence(lm: DivotLM, dialogue: Dialogue, words: TextSampling) -> tuple[str, str]:
+    """The next sentence and the plan of its clip; where they have no end, they are cut at their longest."""
     starts = (lm.vocab.video_start, lm.vocab.image_start)
     ids = [step[0] for step in dialogue.write_text(words, may_write_clip=True, may_end=False)]
     said = [id_ for id_ in ids if id_ is not None and id_ not in starts]
     if ids[-1] not in starts:
         # Its last piece is not in the cache yet.
         dialogue.read([lm.builder().continuation(said[-1:], [])])
-    return lm.words(said)
+    return sentence_and_plan(lm.words(said)) if lm.config.plans else (lm.words(said), "")

@@ -45,6 +45,7 @@ from divot.pipelines.story import (
     TASK,
     OnText,
     StoryClip,
+    ToldClip,
     first_clip_tokens,
     tell_story,
 )
@@ -70,14 +71,14 @@ class EarlierStory:
 
     Attributes:
         instruction: what was asked for.
-        parts: sentences with the tokens [N, D] of their clips.
+        parts: its clips.
         seeds: of the noise of its clips.
         first_clip: tokens [N, D] of the clip that it began with, if it was given one.
         first_clip_source: the file that it was taken from.
     """
 
     instruction: str
-    parts: list[tuple[str, Tensor]] = field(default_factory=list)
+    parts: list[ToldClip] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
     first_clip: Tensor | None = None
     first_clip_source: str | None = None
@@ -170,9 +171,13 @@ def make_story(
     first = next(new)
     earlier = (
         StoryClip(
-            sentence, tokens, divot.decode(tokens, seed=one, steps=steps, guidance=guidance, task=TASK), one
+            part.sentence,
+            part.tokens,
+            divot.decode(part.tokens, seed=one, steps=steps, guidance=guidance, task=TASK),
+            one,
+            part.plan,
         )
-        for (sentence, tokens), one in zip(before.parts, before.seeds, strict=True)
+        for part, one in zip(before.parts, before.seeds, strict=True)
     )
     told = chain(earlier, [first], new)
     return write_story(told, out, divot, before, record, on_clip)
@@ -190,6 +195,7 @@ def read_story(folder: str | Path, divot: Divot) -> EarlierStory:
         record = json.loads((folder / STORY_FILE).read_text(encoding="utf-8"))
         sentences = [str(one["sentence"]) for one in record["clips"]]
         seeds = [int(one["seed"]) for one in record["clips"]]
+        plans = [str(one.get("plan", "")) for one in record["clips"]]
         instruction, tokenizer = str(record["instruction"]), record["model"]["tokenizer_hash"]
         source = record["first_clip"]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -207,7 +213,8 @@ def read_story(folder: str | Path, divot: Divot) -> EarlierStory:
     if told is not None and told[: len(sentences)] != sentences:
         # A new story was stopped between the two files.
         raise DataError(folder, "holds the words of one story and the clips of another", remedy)
-    return EarlierStory(instruction, list(zip(sentences, tokens, strict=True)), seeds, first_clip, source)
+    parts = [ToldClip(*part) for part in zip(sentences, tokens, plans, strict=True)]
+    return EarlierStory(instruction, parts, seeds, first_clip, source)
 
 
 def write_story(
@@ -291,7 +298,12 @@ def _write_record(
         "command": TASK,
         "instruction": before.instruction,
         "clips": [
-            {"sentence": clip.sentence, "file": path.name, "seed": clip.seed}
+            {
+                "sentence": clip.sentence,
+                **({"plan": clip.plan} if clip.plan else {}),
+                "file": path.name,
+                "seed": clip.seed,
+            }
             for clip, path in zip(told, files, strict=True)
         ],
         **settings,

@@ -15,6 +15,7 @@ from divot.text.templates import (
     continuation_request,
     conversation,
     plain_answer,
+    sentence_and_plan,
     story_segments,
     video_request,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "continuation_request",
     "conversation",
     "plain_answer",
+    "sentence_and_plan",
     "story_segments",
     "video_request",
 ]

@@ -78,12 +78,15 @@ class Turn:
             is still to come (the last turn of a prompt).
         clips: clips that the user shows before the words.
         is_image: what is shown or wanted is an image.
+        plans: of each clip in the answer, the words by which the model settles, before it writes the clip, what is to
+            be in it; none where there are no plans.
     """
 
     request: str
     answer: str | WriteClip | tuple[str, ...] | None = None
     clips: int = 0
     is_image: bool = False
+    plans: tuple[str, ...] = ()
 
 
 def conversation(turns: Many[Turn], chat_tokenizer: PreTrainedTokenizerBase | None = None) -> list[Segment]:
@@ -118,15 +121,32 @@ def _answer(turn: Turn) -> list[Segment]:
     if turn.answer is None:
         return []
     if isinstance(turn.answer, WriteClip):
-        return [turn.answer, End()]
+        return [*(_planned(plan) for plan in turn.plans), turn.answer, End()]
     if isinstance(turn.answer, str):
-        return [Words(turn.answer, is_learned=True), End()]
-    return [*(part for sentence in turn.answer for part in story_segments(sentence)), End()]
+        return [_said(turn.answer), End()]
+    plans = turn.plans or ("",) * len(turn.answer)
+    told = zip(turn.answer, plans, strict=True)
+    return [*(part for sentence, plan in told for part in story_segments(sentence, plan)), End()]
 
 
-def story_segments(sentence: str) -> list[Segment]:
-    """A sentence of a story and the clip that shows it: written, then read back, so that what follows knows it."""
-    return [Words(sentence, is_learned=True), WriteClip(), ReadClips()]
+def _said(text: str) -> Words:
+    return Words(text, is_learned=True)
+
+
+def _planned(plan: str) -> Words:
+    return _said(f"({plan})")
+
+
+def sentence_and_plan(said: str) -> tuple[str, str]:
+    """What was said before a clip, its plan apart; either may be empty."""
+    sentence, mark, plan = said.removesuffix(")").rpartition("(")
+    return (sentence.strip(), plan.strip()) if mark else (said, "")
+
+
+def story_segments(sentence: str, plan: str = "") -> list[Segment]:
+    """A sentence of a story, the plan of its clip if there is one, and the clip: written, then read back, so that what
+    follows knows it."""
+    return [_said(sentence), *([_planned(plan)] if plan else []), WriteClip(), ReadClips()]
 
 
 def _with_chat_template(turns: Many[Turn], tokenizer: PreTrainedTokenizerBase) -> list[Segment]:

@@ -287,7 +287,7 @@ def language_dataset(
     """The samples of a run in the words of this model; arguments as of `LanguageDataset`."""
     chat: PreTrainedTokenizerBase | None = lm.tokenizer if lm.config.uses_chat_template else None
     builder = lm.builder(config.language.max_length)
-    return LanguageDataset(config, builder, size_px, length, chat, rejects_file, tokens)
+    return LanguageDataset(config, builder, size_px, length, chat, rejects_file, tokens, lm.config.plans)
 
 
 class LanguageStage(Stage):
@@ -311,6 +311,8 @@ class LanguageStage(Stage):
         stores = {source.tokens for source in config.sources if source.tokens is not None}
         self.tokens = {folder: self._token_store(folder) for folder in stores}
         lm = self._language_model(tokenizer)
+        if config.language.plans is not None:
+            lm.take_plans(config.language.plans)
         for setting in ("unseen_share", "token_noise"):
             if getattr(config.language, setting) > 0 and lm.config.queries != "autoregressive":
                 raise RecipeError(
@@ -410,7 +412,8 @@ class LanguageStage(Stage):
             backbone = load_backbone(language.backbone)
             return DivotLM(replace(settings, uses_chat_template=has_template), backbone, words)
         seed, size_px = self.config.data.world_seed, CORPUS_SIZE_PX
-        words = learn_pieces(world_corpus(seed, NUM_CORPUS_CLIPS, size_px), language.vocab_size)
+        corpus = world_corpus(seed, NUM_CORPUS_CLIPS, size_px, bool(language.plans))
+        words = learn_pieces(corpus, language.vocab_size)
         return DivotLM.new(settings, words)
 
     def data(self, length: int, rejects_file: Path) -> tuple[Any, Callable[[list[Any]], Any]]:
