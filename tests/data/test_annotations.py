@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from divot.config.errors import DataError
+from divot.data.annotations import annotation_values, parse_annotation
 from divot.data.check import check_samples
 from divot.data.datasets import annotation_lines, read_annotations
 from divot.data.records import Record
@@ -96,6 +97,26 @@ def test_a_line_may_have_one_question_or_a_conversation(tmp_path):
 def test_a_wrong_line_is_named_with_its_number(tmp_path, values, named):
     with pytest.raises(DataError, match=rf"words\.jsonl:2: .*{named}"):
         read(tmp_path, line(caption="x") + "\n" + line(**values))
+
+
+def test_a_plan_goes_with_its_clip_through_files_and_back(tmp_path):
+    story = {
+        "story": "Tell.",
+        "clips": [
+            {"video": "a.mp4", "start_s": 0, "text": "One.", "plan": "first"},
+            {"video": "a.mp4", "start_s": 2, "text": "Two."},
+        ],
+    }
+    text = "\n".join([line(caption="x", plan=" a dog, left "), line(caption="y"), json.dumps(story)])
+    planned, plain, told = read(tmp_path, text)
+    assert (planned.plan, plain.plan) == ("a dog, left", "")
+    assert [part.plan for part in told.story] == ["first", ""]
+    written = json.dumps(annotation_values(planned, planned.path.parent))
+    assert parse_annotation(written, "again", planned.path.parent) == planned
+    assert read(tmp_path, "video,caption,plan\na.mp4,x,a dog\n", "words.csv")[0].plan == "a dog"
+    for broken in (line(caption="x", plan=3), json.dumps(story).replace('"first"', "[]")):
+        with pytest.raises(DataError, match=r"words\.jsonl:1.* has a plan that is no text"):
+            read(tmp_path, broken)
 
 
 def test_a_conversation_keeps_its_order_and_its_beginning():

@@ -22,7 +22,7 @@ MIN_STORY_CLIPS, MAX_STORY_CLIPS = 2, 20
 _SAMPLE_REMEDY = 'Write {"video": "a.mp4", "caption": "...", "questions": [["...", "..."]]}'
 _TALK_REMEDY = 'Write "conversations": [{"from": "human", "value": "..."}, {"from": "gpt", "value": "..."}]'
 _TIMES_REMEDY = 'Write "start_s": 4.5, "end_s": 9.0, seconds of a video'
-_COLUMNS = {"video", "image", "caption", "question", "answer", "start_s", "end_s"}
+_COLUMNS = {"video", "image", "caption", "question", "answer", "plan", "start_s", "end_s"}
 _TABLE_REMEDY = "Give a table with the columns video or image, and caption or question and answer"
 _OFFICIAL_REMEDY = 'Write "questions": ["...", ...], "answers": ["...", ...] of the same length'
 # What stands for a video or a picture in the text of others.
@@ -48,6 +48,8 @@ class StoryClip:
     path: Path
     start_s: float
     text: str
+    plan: str = ""
+    """As of `Annotation`."""
 
     @property
     def name(self) -> str:
@@ -91,6 +93,8 @@ class Annotation:
     """Where it ends; None is the end of the video."""
     packed: PackedFile | None = None
     """Of a file in the tar file `path`, its place there."""
+    plan: str = ""
+    """What a clip is to be drawn from, said before it is written by a model that plans its clips."""
 
     @property
     def name(self) -> str:
@@ -231,6 +235,7 @@ def parse_sample(values: dict[str, Any], where: str, root: Path) -> Annotation:
     if not captions and not asked:
         raise NoWordsError(where, "has neither a caption nor questions", _SAMPLE_REMEDY)
     start_s, end_s = _times(values, where)
+    plan = _plan(values, where)
     return Annotation(
         root / name,
         tuple(captions),
@@ -239,7 +244,15 @@ def parse_sample(values: dict[str, Any], where: str, root: Path) -> Annotation:
         is_conversation=is_conversation,
         start_s=start_s,
         end_s=end_s,
+        plan=plan,
     )
+
+
+def _plan(values: dict[str, Any], where: str) -> str:
+    plan = values.get("plan", "")
+    if not isinstance(plan, str):
+        raise DataError(where, "has a plan that is no text", 'Write "plan": "..."')
+    return plan.strip()
 
 
 def _times(values: dict[str, Any], where: str) -> tuple[float, float | None]:
@@ -324,6 +337,8 @@ def annotation_values(annotation: Annotation, root: Path) -> dict[str, Any]:
         values["end_s"] = annotation.end_s
     if annotation.captions:
         values["caption"] = annotation.captions
+    if annotation.plan:
+        values["plan"] = annotation.plan
     if annotation.is_conversation:
         values["conversations"] = [
             {"from": speaker, "value": text}
@@ -353,7 +368,8 @@ def _parse_story(values: dict[str, Any], where: str, root: Path) -> Annotation:
             raise DataError(where, f"clip {number} of the story has no start_s of 0 or more", _STORY_REMEDY)
         if not _is_text(text):
             raise NoWordsError(where, f"clip {number} of the story has no text", _STORY_REMEDY)
-        clips.append(StoryClip(root / name, float(start_s), str(text)))
+        plan = _plan(part, f"{where}, clip {number} of the story")
+        clips.append(StoryClip(root / name, float(start_s), str(text), plan))
     if not _is_text(values["story"]):
         raise NoWordsError(where, "does not say what the story is asked for with", _STORY_REMEDY)
     return Annotation(clips[0].path, instruction=values["story"], story=tuple(clips))

@@ -51,7 +51,7 @@ class Record:
     clip_captions: tuple[str, ...] = ()
     """Of a story, one a clip: what it shows, by itself."""
     plans: tuple[str, ...] = ()
-    """What each clip could be drawn from, in words; none where nobody knows."""
+    """What each clip that may be written could be drawn from, in words; empty, or none, where nobody knows."""
     tokens: Tensor | None = None
     """[K, N, D]: those of the clips, where they were made before."""
 
@@ -125,8 +125,11 @@ def read_record(annotation: Annotation, size_px: int, max_clips: int) -> Record:
     fit = SquareFit(size_px)
     if annotation.story:
         told = tuple(part.text for part in annotation.story)
+        plans = tuple(part.plan for part in annotation.story)
         shown = _story_frames(annotation.story, fit)
-        return Record(shown, (), instruction=annotation.instruction, sentences=told, clip_captions=told)
+        return Record(
+            shown, (), instruction=annotation.instruction, sentences=told, clip_captions=told, plans=plans
+        )
     try:
         with on_disk(annotation.path, annotation.packed) as file, VideoReader(file) as reader:
             part = annotation.place(reader.duration_s)
@@ -143,6 +146,7 @@ def read_record(annotation: Annotation, size_px: int, max_clips: int) -> Record:
         annotation.questions,
         is_conversation=annotation.is_conversation,
         is_image=annotation.is_image,
+        plans=(annotation.plan,),
     )
 
 

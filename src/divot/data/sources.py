@@ -123,6 +123,7 @@ class StoredSource:
                 instruction=annotation.instruction,
                 sentences=told,
                 clip_captions=told,
+                plans=tuple(part.plan for part in annotation.story),
                 tokens=tokens,
             )
         video = self._video(annotation.path)
@@ -133,6 +134,7 @@ class StoredSource:
             annotation.captions,
             annotation.questions,
             is_conversation=annotation.is_conversation,
+            plans=(annotation.plan,),
             tokens=tokens,
         )
 

@@ -79,7 +79,7 @@ class Turn:
         clips: clips that the user shows before the words.
         is_image: what is shown or wanted is an image.
         plans: of each clip in the answer, the words by which the model settles, before it writes the clip, what is to
-            be in it; none where there are no plans.
+            be in it; empty for a clip without a plan, none where no clip has one.
     """
 
     request: str
@@ -121,7 +121,7 @@ def _answer(turn: Turn) -> list[Segment]:
     if turn.answer is None:
         return []
     if isinstance(turn.answer, WriteClip):
-        return [*(_planned(plan) for plan in turn.plans), turn.answer, End()]
+        return [*(_planned(plan) for plan in turn.plans if plan), turn.answer, End()]
     if isinstance(turn.answer, str):
         return [_said(turn.answer), End()]
     plans = turn.plans or ("",) * len(turn.answer)

@@ -11,6 +11,7 @@ Files, in the order of the flow:
     background.py    background -> pixels
     rendering.py     scene -> frames uint8 [16, H, W, 3]
     captioning.py    scene -> words
+    plans.py         scene -> the words and numbers that it can be drawn from
     clips.py         seed and index -> frames, caption, scene
     preview.py       a folder of pictures to look at
     questions.py     scene -> questions with answers
