@@ -16,13 +16,13 @@ def test_one_sprite_with_two_events_and_a_texture():
         Event("moves_right", 0, 7, distance_px=16),
         Event("bounces", 8, 15, distance_px=20, num_bounces=2),
     )
-    wanted = "red star 25 at 25 75 moves right 25, bounces 2 31; striped dark blue 60 12"
+    wanted = "red star 25 at 25 75 moves right to 50 75, bounces 2 31; striped dark blue 60 12"
     assert plan(scene(*events, background=texture)) == wanted
 
 
 def test_every_motion_has_its_numbers():
     told = {
-        Event("moves_up_left", distance_px=8 * 2**0.5): "moves up and to the left 12",
+        Event("moves_up_left", distance_px=8 * 2**0.5): "moves up and to the left to 12 62",
         Event("grows", to_size_px=24): "grows 38",
         Event("shrinks", to_size_px=10): "shrinks 16",
         Event("spins", turn_deg=-210): "spins anticlockwise 210",

@@ -178,11 +178,11 @@ def generate(
 
 def _wrote(record: dict[str, Any]) -> str:
     line = f"wrote {record['output']} ({record['seconds']:.2f} s)"
-    if "film" not in record:
-        return line
-    film = record["film"]
-    jump = "nothing moves" if film["seam_jump"] is None else f"seam jump {film['seam_jump']} (1: none)"
-    return f"{line}: {len(film['clips'])} clips, {jump}"
+    if "film" in record:
+        film = record["film"]
+        jump = "nothing moves" if film["seam_jump"] is None else f"seam jump {film['seam_jump']} (1: none)"
+        line = f"{line}: {len(film['clips'])} clips, {jump}"
+    return "\n".join([line, *(f"  planned: {plan}" for plan in record.get("plans", ()))])
 
 
 def merge(

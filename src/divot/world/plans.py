@@ -1,8 +1,8 @@
 """Scene -> a plan: the words and numbers that a clip can be drawn from, where a caption leaves most of it open.
 
-    red star 27 at 20 83 moves right 28, bounces 2 31; striped dark blue 60 12
+    red star 27 at 20 83 moves right to 48 83, bounces 2 31; striped dark blue 60 12
 
-This is a red star of size 27, its centre at first 20 from the left and 83 from the top, which moves right by 28 and
+This is a red star of size 27, its centre at first 20 from the left and 83 from the top, which moves right to 48 and
 then bounces twice, 31 high; stripes turned by 60 degrees and 12 apart lie behind. Lengths are hundredths of the frame's
 side; what is sudden has its frame. One scene has one plan. What is not in it, the phase of a texture and the shade of a
 background, is too little for a clip to be wrong by.
@@ -10,10 +10,9 @@ background, is too little for a clip to be wrong by.
 
 from __future__ import annotations
 
-import math
-
 from divot.world.captioning import TEXTURE_WORDS, VERBS
 from divot.world.scene import Background, Event, Scene, Sprite
+from divot.world.track import SpriteState, track
 from divot.world.vocabulary import DIRECTIONS, REFERENCE_SIZE_PX
 
 
@@ -27,15 +26,16 @@ def plan(scene: Scene) -> str:
 
 
 def _sprite(sprite: Sprite) -> str:
-    deeds = ", ".join(_deed(event) for event in sprite.events)
+    states = track(sprite)
+    deeds = ", ".join(_deed(event, states[event.end_frame]) for event in sprite.events)
     size, x, y = (_hundredths(length) for length in (sprite.size_px, sprite.x_px, sprite.y_px))
     return f"{sprite.colour} {sprite.shape} {size} at {x} {y} {deeds}"
 
 
-def _deed(event: Event) -> str:
+def _deed(event: Event, after: SpriteState) -> str:
     motion = event.motion
     if motion in DIRECTIONS:
-        return f"{VERBS[motion][0]} {_hundredths(event.distance_px / math.hypot(*DIRECTIONS[motion]))}"
+        return f"{VERBS[motion][0]} to {_hundredths(after.x_px)} {_hundredths(after.y_px)}"
     if motion == "bounces":
         return f"bounces {event.num_bounces} {_hundredths(event.distance_px)}"
     if motion in ("grows", "shrinks"):
