@@ -89,6 +89,12 @@ def test_plans_are_said_before_clips_alone_where_they_are_wanted(builder):
             assert set(re.findall(r"\(([^()]+)\)", text)) <= set(record.plans)
 
 
+def test_pieces_are_learned_from_plans_where_they_are_said():
+    plans = [text for text in world_corpus(0, 4, 16, has_plans=True) if text.startswith("(")]
+    assert len(plans) == 4
+    assert not set(plans) & set(world_corpus(0, 4, 16))
+
+
 def test_a_request_that_says_nothing_has_no_plan(builder):
     plain = dataset(builder, ["generation"], prompt_drop=1.0)
     rows = LanguageDataset(plain.config, builder, 16, 1000, has_plans=True)

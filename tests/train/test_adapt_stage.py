@@ -100,6 +100,14 @@ def test_tokens_are_the_language_models_and_not_the_clips(config):
     assert losses[0] != losses[1]
 
 
+def test_a_planned_clip_is_drawn_after_its_own_plan(config):
+    stage = build_stage(config)
+    stage.module.lm.take_plans(True)
+    dataset, _ = stage.data(2, None)
+    text = stage.module.lm.tokenizer.decode(dataset[0].sequence.ids)
+    assert f"({dataset.language.draw(0)[0].plans[0]})<vid>" in text
+
+
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 def test_tokens_of_queries_are_drawn_as_generate_writes_them(config, guidance):
     stage = build_stage(config)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 
 import pytest
@@ -91,6 +92,25 @@ def test_noise_is_of_each_written_clip_and_the_same_in_every_layout(config):
     assert 0.15 < variances.max() < 0.25
     # Rows lie in another order.
     assert torch.equal(*(noise[noise[:, 0, 0].argsort()] for noise in told.values()))
+
+
+def test_plans_are_taught_and_kept(config, tmp_path):
+    language = dataclasses.replace(config.language, tasks={"generation": 1.0}, plans=True)
+    settings = dataclasses.replace(config, num_steps=1, checkpoint_every=1, language=language)
+    stage = LanguageStage(settings)
+    samples, _ = stage.data(3, None)
+    text = stage.module.lm.tokenizer.decode(samples[0].sequence.ids)
+    assert re.search(r"\[/INST\] \([a-z]+ [a-z]+ \d+ at .+\)<vid>", text)
+    train(settings, tmp_path / "run", use_cpu=True)
+    left = str(tmp_path / "run" / "model")
+    assert ModelFolder.open(left).language_model(None).config.plans
+    for plans, wanted in ((None, True), (False, False)):
+        again = dataclasses.replace(
+            settings, init_model=left, language=dataclasses.replace(language, plans=plans)
+        )
+        stage = LanguageStage(again)
+        text = stage.module.lm.tokenizer.decode(stage.data(3, None)[0][0].sequence.ids)
+        assert (stage.module.lm.config.plans, ")<vid>" in text) == (wanted, wanted)
 
 
 def test_parts_of_a_batch_one_after_the_other_take_the_same_step(config, tmp_path):
