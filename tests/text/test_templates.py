@@ -142,4 +142,7 @@ def test_a_plan_is_told_from_its_sentence():
     assert sentence_and_plan("She runs. (red star 25)") == ("She runs.", "red star 25")
     assert sentence_and_plan("(red star 25)") == ("", "red star 25")
     assert sentence_and_plan("She (Ada) runs. (red star") == ("She (Ada) runs.", "red star")
-    assert sentence_and_plan("She runs.") == ("She runs.", "")
+    assert sentence_and_plan("She runs. (a star (red) left)") == ("She runs.", "a star (red) left")
+    assert sentence_and_plan("She runs. (a star (red)") == ("She runs. (a star", "red")
+    assert sentence_and_plan("She (Ada) runs.") == ("She (Ada) runs.", "")
+    assert sentence_and_plan("") == ("", "")

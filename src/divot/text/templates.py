@@ -138,9 +138,16 @@ def _planned(plan: str) -> Words:
 
 
 def sentence_and_plan(said: str) -> tuple[str, str]:
-    """What was said before a clip, its plan apart; either may be empty."""
-    sentence, mark, plan = said.removesuffix(")").rpartition("(")
-    return (sentence.strip(), plan.strip()) if mark else (said, "")
+    """What was said before a clip, its plan apart: what the parentheses at its end hold. Either may be empty."""
+    depth, is_whole = 0, said.endswith(")")
+    for place in reversed(range(len(said))):
+        depth += {")": 1, "(": -1}.get(said[place], 0)
+        if is_whole and depth == 0:
+            return said[:place].strip(), said[place + 1 : -1].strip()
+        if depth < 0:
+            # It was cut off before its end.
+            return said[:place].strip(), said[place + 1 :].strip()
+    return said, ""
 
 
 def story_segments(sentence: str, plan: str = "") -> list[Segment]:
