@@ -30,7 +30,7 @@ from divot.text import Turn, WriteClip, sentence_and_plan, video_request
 from divot.text.sequence import NO_BLOCK, Sequence
 
 # A plan is said piece after piece and differs from draw to draw as a story does; none comes to more pieces than this.
-PLAN_WORDS = TextSampling(temperature=0.7, top_p=0.9, max_new_tokens=128)
+PLAN_WORDS = TextSampling(temperature=0.7, top_p=0.9, max_new_tokens=192)
 
 
 def unprompted(model: DivotLM, answer: WriteClip | None = None, is_image: bool = False) -> Sequence:

@@ -1,52 +1,46 @@
 """Scene -> a plan: the words and numbers that a clip can be drawn from, where a caption leaves most of it open.
 
-    red star 27 at 20 83 moves right to 48 83, bounces 2 31; striped dark blue 60 12
+    red star 27 20 83, 27 34 83, 27 48 83, 27 48 58, 27 48 83; striped dark blue 60 12
 
-This is a red star of size 27, its centre at first 20 from the left and 83 from the top, which moves right to 48 and
-then bounces twice, 31 high; stripes turned by 60 degrees and 12 apart lie behind. Lengths are hundredths of the frame's
-side; what is sudden has its frame. One scene has one plan. What is not in it, the phase of a texture and the shade of a
-background, is too little for a clip to be wrong by.
+This is a red star, of size 27 and 20 from the left and 83 from the top in the first of `PLAN_FRAMES`, 34 from the left
+in the second, and so on; stripes turned by 60 degrees and 12 apart lie behind. Sizes and places, of the centre, are
+hundredths of the frame's side. Where a sprite turns its degrees follow, where it changes its colour that is said each
+time, and where it is not there it is `gone`. One scene has one plan. What is not in it, the phase of a texture and the
+shade of a background, is too little for a clip to be wrong by.
 """
 
 from __future__ import annotations
 
-from divot.world.captioning import TEXTURE_WORDS, VERBS
-from divot.world.scene import Background, Event, Scene, Sprite
+from divot.world.captioning import TEXTURE_WORDS
+from divot.world.scene import Background, Scene, Sprite
 from divot.world.track import SpriteState, track
-from divot.world.vocabulary import DIRECTIONS, REFERENCE_SIZE_PX
+from divot.world.vocabulary import REFERENCE_SIZE_PX
+
+PLAN_FRAMES = (0, 4, 8, 12, 15)
+"""The frames that a plan tells of: those that the tokenizer sees."""
+# Few numbers are learned sooner than many, and nobody sees a smaller turn.
+_ANGLE_STEP_DEG = 15
 
 
 def plan(scene: Scene) -> str:
-    """The scene's sprites, where and how large they are at the start, what each does, and what lies behind."""
-    parts = [_sprite(sprite) for sprite in scene.sprites]
-    if len(parts) == 2:
-        is_in_turn = scene.sprites[0].events[-1].end_frame < scene.sprites[1].events[0].start_frame
-        parts[1] = f"{'then' if is_in_turn else 'and'} {parts[1]}"
-    return "; ".join([*parts, _background(scene.background)])
+    """Each sprite in frame after frame, and what lies behind."""
+    return "; ".join([*map(_sprite, scene.sprites), _background(scene.background)])
 
 
 def _sprite(sprite: Sprite) -> str:
+    motions = [event.motion for event in sprite.events]
     states = track(sprite)
-    deeds = ", ".join(_deed(event, states[event.end_frame]) for event in sprite.events)
-    size, x, y = (_hundredths(length) for length in (sprite.size_px, sprite.x_px, sprite.y_px))
-    return f"{sprite.colour} {sprite.shape} {size} at {x} {y} {deeds}"
+    told = [_state(states[frame], "changes_colour" in motions, "spins" in motions) for frame in PLAN_FRAMES]
+    return f"{sprite.colour} {sprite.shape} {', '.join(told)}"
 
 
-def _deed(event: Event, after: SpriteState) -> str:
-    motion = event.motion
-    if motion in DIRECTIONS:
-        return f"{VERBS[motion][0]} to {_hundredths(after.x_px)} {_hundredths(after.y_px)}"
-    if motion == "bounces":
-        return f"bounces {event.num_bounces} {_hundredths(event.distance_px)}"
-    if motion in ("grows", "shrinks"):
-        return f"{motion} {_hundredths(event.to_size_px)}"
-    if motion == "spins":
-        return f"spins {'clockwise' if event.turn_deg > 0 else 'anticlockwise'} {abs(event.turn_deg):.0f}"
-    if motion == "changes_colour":
-        return f"turns {event.to_colour} {event.start_frame}"
-    if motion == "stays":
-        return VERBS[motion][0]
-    return f"{motion} {event.start_frame}"
+def _state(state: SpriteState, says_colour: bool, says_angle: bool) -> str:
+    if not state.is_visible:
+        return "gone"
+    words = [state.colour] if says_colour else []
+    words += [str(_hundredths(length)) for length in (state.size_px, state.x_px, state.y_px)]
+    words += [str(round(state.angle_deg / _ANGLE_STEP_DEG) * _ANGLE_STEP_DEG % 360)] if says_angle else []
+    return " ".join(words)
 
 
 def _background(background: Background) -> str:
