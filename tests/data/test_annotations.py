@@ -114,6 +114,8 @@ def test_a_plan_goes_with_its_clip_through_files_and_back(tmp_path):
     written = json.dumps(annotation_values(planned, planned.path.parent))
     assert parse_annotation(written, "again", planned.path.parent) == planned
     assert read(tmp_path, "video,caption,plan\na.mp4,x,a dog\n", "words.csv")[0].plan == "a dog"
+    rows = read(tmp_path, "video,caption,plan\na.mp4,x,\na.mp4,y,a dog\n", "words.csv")
+    assert [(one.captions, one.plan) for one in rows] == [(("x", "y"), "a dog")]
     for broken in (line(caption="x", plan=3), json.dumps(story).replace('"first"', "[]")):
         with pytest.raises(DataError, match=r"words\.jsonl:1.* has a plan that is no text"):
             read(tmp_path, broken)

@@ -11,8 +11,11 @@ from divot.lm.chance import spawned
 from divot.lm.generate import PLAN_WORDS, Dialogue, unprompted
 from divot.lm.likelihood import caption_log_likelihoods
 from divot.lm.sampling import TextSampling, TokenSampling, settled, without_places
-from divot.text import ReadClips, Turn, Words, WriteClip, caption_request
+from divot.text import ReadClips, Turn, Words, WriteClip, caption_request, planned
 from divot.text.sequence import End
+from divot.weights.store import ModelFolder
+from divot.world import sample_scene
+from divot.world.plans import plan
 from lm.small import NUM_TOKENS, WIDTH, batch_of, clip_tokens, small_lm
 
 
@@ -282,6 +285,12 @@ def test_a_planned_clip_follows_the_plan_that_was_said(queries):
     assert not torch.allclose(begin(lm, ["make it"]).write_clip(mean), made, atol=1e-4)
 
 
+def test_plans_of_the_world_are_not_cut():
+    words = ModelFolder.open("tiny").language_model(None).tokenizer
+    told = [planned(plan(sample_scene(3, index))) for index in range(300)]
+    assert max(len(words.tokenize(one)) for one in told) < PLAN_WORDS.max_new_tokens
+
+
 def test_each_candidate_has_its_own_plan_and_the_kept_one_is_told(monkeypatch):
     lm = small_lm("gmm")
     lm.take_plans(True)
@@ -291,10 +300,10 @@ def test_each_candidate_has_its_own_plan_and_the_kept_one_is_told(monkeypatch):
     dialogue = begin(lm, texts, seed=3)
     dialogue.write_clip(TokenSampling(candidates=3), words=["a red star", "a star"])
     assert dialogue.batch_size == len(dialogue.plans) == 2
-    for text, plan, ids in zip(texts, dialogue.plans, dialogue._said, strict=True):
+    for text, told, ids in zip(texts, dialogue.plans, dialogue._said, strict=True):
         begun = len(lm.builder().build([Words(text)]))
-        assert len(plan) > 20
-        assert plan[:20] == lm.words(ids[begun : ids.index(lm.vocab.video_start)])[:20]
+        assert len(told) > 20
+        assert told[:20] == lm.words(ids[begun : ids.index(lm.vocab.video_start)])[:20]
     planned = begin(lm, ["make it"])
     planned.write_clip(is_planned=True)
     assert planned.plans == [""]

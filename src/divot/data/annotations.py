@@ -151,7 +151,8 @@ def merged(lines: Iterable[Found]) -> list[Found]:
         assert isinstance(before, Annotation)
         # The caption may stand beside each question.
         captions = tuple(dict.fromkeys(before.captions + one.captions))
-        kept[about] = (line, replace(before, captions=captions, questions=before.questions + one.questions))
+        questions, plan = before.questions + one.questions, before.plan or one.plan
+        kept[about] = (line, replace(before, captions=captions, questions=questions, plan=plan))
     return list(kept.values())
 
 

@@ -30,6 +30,7 @@ from divot.text import (
     caption_request,
     continuation_request,
     conversation,
+    planned,
     video_request,
 )
 from divot.text.sequence import Sequence
@@ -280,4 +281,4 @@ def world_corpus(seed: int, count: int, size_px: int, has_plans: bool = False) -
 def _words(turns: Many[Turn]) -> list[str]:
     said = [f"[INST] {turn.request} [/INST]" for turn in turns]
     said += [turn.answer for turn in turns if isinstance(turn.answer, str)]
-    return said + [f"({plan})" for turn in turns for plan in turn.plans]
+    return said + [planned(plan) for turn in turns for plan in turn.plans]

@@ -29,7 +29,7 @@ from divot.lm.sampling import (
 from divot.text import Turn, WriteClip, sentence_and_plan, video_request
 from divot.text.sequence import NO_BLOCK, Sequence
 
-# A plan is said piece after piece and differs from draw to draw as a story does; none comes to more pieces than this.
+# Chosen as the words of a story are: two draws may go two ways. A plan that has no end is cut at its longest.
 PLAN_WORDS = TextSampling(temperature=0.7, top_p=0.9, max_new_tokens=192)
 
 

@@ -82,7 +82,7 @@ class Written(NamedTuple):
     tokens: Tensor
     """[K, N, D]."""
     plans: tuple[str, ...]
-    """One a clip, empty where the model plans nothing."""
+    """One a clip; none where the model plans nothing."""
 
 
 def write_batch(
@@ -143,7 +143,7 @@ def _written(
         raise RecipeError("prompt", cause, "Say it in fewer words")
     dialogue = Dialogue(lm, prompts, read, chances)
     tokens = dialogue.write_clip(sampling, turns[0].is_image, words).cpu()
-    return Written(tokens, tuple(dialogue.plans))
+    return Written(tokens, tuple(dialogue.plans) if lm.config.plans else ())
 
 
 def each_generated(
@@ -199,7 +199,6 @@ def each_generated(
             frames = divot.decode(tokens, seed=own, steps=steps, guidance=guidance, task=TASK)
         # All frames of a still clip are the same picture; the middle one is the safest.
         frames = frames[len(frames) // 2][None] if is_image else frames
-        plans = plans if lm.config.plans else ()
         yield GeneratedClip(frames, tokens, text, own, time.perf_counter() - begin, joints, plans)
         if on_progress is not None:
             on_progress((index + 1) / count, index + 1)

@@ -121,7 +121,7 @@ def _answer(turn: Turn) -> list[Segment]:
     if turn.answer is None:
         return []
     if isinstance(turn.answer, WriteClip):
-        return [*(_planned(plan) for plan in turn.plans if plan), turn.answer, End()]
+        return [*(_said(planned(plan)) for plan in turn.plans if plan), turn.answer, End()]
     if isinstance(turn.answer, str):
         return [_said(turn.answer), End()]
     plans = turn.plans or ("",) * len(turn.answer)
@@ -133,8 +133,9 @@ def _said(text: str) -> Words:
     return Words(text, is_learned=True)
 
 
-def _planned(plan: str) -> Words:
-    return _said(f"({plan})")
+def planned(plan: str) -> str:
+    """A plan as it is said before its clip; `sentence_and_plan` undoes it."""
+    return f"({plan})"
 
 
 def sentence_and_plan(said: str) -> tuple[str, str]:
@@ -153,7 +154,7 @@ def sentence_and_plan(said: str) -> tuple[str, str]:
 def story_segments(sentence: str, plan: str = "") -> list[Segment]:
     """A sentence of a story, the plan of its clip if there is one, and the clip: written, then read back, so that what
     follows knows it."""
-    return [_said(sentence), *([_planned(plan)] if plan else []), WriteClip(), ReadClips()]
+    return [_said(sentence), *([_said(planned(plan))] if plan else []), WriteClip(), ReadClips()]
 
 
 def _with_chat_template(turns: Many[Turn], tokenizer: PreTrainedTokenizerBase) -> list[Segment]:
