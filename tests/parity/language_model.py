@@ -10,7 +10,7 @@ from transformers import DynamicCache, MistralConfig, PreTrainedTokenizerFast
 
 from divot.config.models import HeadConfig, LanguageModelConfig
 from divot.lm.backbone import attention_mask, new_backbone
-from divot.lm.batch import LanguageBatch, collate
+from divot.lm.batch import LanguageBatch, collate, padded_ids
 from divot.lm.generate import Dialogue
 from divot.lm.mask import official_block_ids
 from divot.lm.model import DivotLM
@@ -77,6 +77,7 @@ def _batch(inputs: dict[str, Tensor], case: str) -> LanguageBatch:
         positions=torch.arange(mask.shape[1]).expand_as(mask),
         blocks=official_block_ids(mask, mask.shape[1]),
         bare=torch.zeros_like(mask, dtype=torch.bool),
+        said=padded_ids([]),
         read_tokens=embeds[values["embeds_cmp_mask"]],
         written_tokens=embeds[values["embeds_gen_mask"]],
     )
@@ -128,7 +129,7 @@ def _check_video(golden: Golden, model: DivotLM) -> list[Row]:
     writes = inputs["vidgen/ids_gen_mask"]
     blocks = official_block_ids(mask, mask.shape[1])
     places = torch.arange(mask.shape[1]).expand_as(mask)
-    batch = LanguageBatch(ids, ids, mask != 0, nothing, writes, places, blocks, nothing, empty, empty)
+    batch = LanguageBatch(ids, ids, mask != 0, nothing, writes, places, blocks, nothing, padded_ids([]), empty, empty)
     states = model.query_states(model.states(batch), batch)
     mixture = model.head(states).scaled(golden.config["var_scale"])
     component, noise = inputs["vidgen/component"], inputs["vidgen/eps"]

@@ -185,6 +185,18 @@ class HeadConfig:
     """Of the diffusion head: de-noising steps of a sample."""
 
 
+@dataclass(frozen=True)
+class ConnectorConfig:
+    """Layers between the backbone and the head, in which the places of a clip look at the words said for it."""
+
+    depth: int = 0
+    """Layers of the places; 0: there is no connector, as in the released models."""
+    words_depth: int = 2
+    """Layers of the words before them."""
+    width: int = 1024
+    num_heads: int = 16
+
+
 QUERY_KINDS = ("bidirectional", "causal", "autoregressive")
 
 
@@ -195,6 +207,7 @@ class LanguageModelConfig:
     token_width: int = 256
     num_tokens: int = 64
     head: HeadConfig = field(default_factory=HeadConfig)
+    connector: ConnectorConfig = field(default_factory=ConnectorConfig)
     queries: str = "bidirectional"
     """`bidirectional`: the queries of a clip see each other; `causal`: each sees those before it; `autoregressive`:
     no queries, each token is predicted from the tokens before it."""

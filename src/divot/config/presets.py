@@ -5,6 +5,7 @@ from __future__ import annotations
 from divot.config.errors import RecipeError
 from divot.config.models import (
     AutoencoderConfig,
+    ConnectorConfig,
     DetokenizerConfig,
     HeadConfig,
     LanguageModelConfig,
@@ -95,13 +96,13 @@ def _tiny() -> ModelConfig:
     )
     lm = LanguageModelConfig(
         token_width=32,
-        # Its tokens hardly change from one place to the next: without the added variance nearly all of the gradient is
-        # about the last digits of what was copied.
-        head=HeadConfig(num_components=8, added_variance=0.02, width=256, depth=2, num_steps=20),
-        # The tokens of tiny lie in places: drawn each by itself, a sprite would come out scattered over them.
-        queries="autoregressive",
-        text_guidance=3.0,
-        candidates=8,
+        # Without the added variance nearly all of the gradient is about the smallest differences between tokens.
+        head=HeadConfig(num_components=8, added_variance=1.0, width=256, depth=2, num_steps=20),
+        connector=ConnectorConfig(depth=4, words_depth=2, width=192, num_heads=6),
+        # What may differ from one clip to the next is in its plan: the tokens are the likeliest ones for that.
+        plans=True,
+        temperature=0.0,
+        component_temperature=0.0,
         has_token_statistics=True,
         keeps_places=True,
         backbone={

@@ -13,14 +13,18 @@ from torch import Tensor, nn
 MAX_ROWS = 65_535
 
 
-def attend(query_BND: Tensor, key_BND: Tensor, value_BND: Tensor, num_heads: int) -> Tensor:
-    """Multi-head softmax attention without a mask; the width is split evenly over the heads.
+def attend(
+    query_BND: Tensor, key_BND: Tensor, value_BND: Tensor, num_heads: int, mask: Tensor | None = None
+) -> Tensor:
+    """Multi-head softmax attention; the width is split evenly over the heads.
 
     Args:
         query_BND: [B, N, D].
         key_BND: [B, M, D].
         value_BND: [B, M, D].
         num_heads: divides D.
+        mask: bool, broadcast to [B, num_heads, N, M]: what may be looked at; None: everything. It goes with B of up to
+            `MAX_ROWS` alone.
 
     Returns:
         [B, N, D].
@@ -28,6 +32,8 @@ def attend(query_BND: Tensor, key_BND: Tensor, value_BND: Tensor, num_heads: int
     query, key, value = (
         x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in (query_BND, key_BND, value_BND)
     )
+    if mask is not None:
+        return F.scaled_dot_product_attention(query, key, value, mask).transpose(1, 2).flatten(2)
     parts = zip(*(x.split(MAX_ROWS) for x in (query, key, value)), strict=True)
     read = [F.scaled_dot_product_attention(*part) for part in parts]
     return (read[0] if len(read) == 1 else torch.cat(read)).transpose(1, 2).flatten(2)

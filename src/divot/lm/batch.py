@@ -11,9 +11,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from typing_extensions import Self
 
 from divot.text.sequence import IGNORED, NO_BLOCK, Sequence
+
+NO_ID = -1
+"""Padding of ids that are looked up by themselves."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class LanguageBatch:
     """[B, L]: number of the written clip that a query belongs to, -1 elsewhere."""
     bare: Tensor
     """bool [B, L]: places of written tokens that do not hold the token before them."""
+    said: Tensor
+    """[W, M]: ids of the words said right before each written clip, `NO_ID` behind."""
     read_tokens: Tensor
     """[R, N, D]: tokens of the clips that are read, row after row of the batch."""
     written_tokens: Tensor
@@ -57,6 +63,13 @@ class LanguageBatch:
             name: value.to(device) for name, value in values if isinstance(value, Tensor)
         }
         return replace(self, **moved)
+
+
+def padded_ids(rows: Many[Many[int]]) -> Tensor:
+    """Lists of ids to one tensor, `NO_ID` behind the shorter ones."""
+    if not rows:
+        return torch.zeros(0, 0, dtype=torch.long)
+    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=NO_ID)
 
 
 def collate(
@@ -109,5 +122,6 @@ def collate(
         bare=rows("bare", False),
         read_tokens=torch.stack(list(read)) if read else torch.zeros(0, *token_shape),
         written_tokens=torch.stack(list(written)) if written else torch.zeros(0, *token_shape),
+        said=padded_ids([ids for sequence in sequences for ids in sequence.said]),
         is_packed=any(len(sequence.starts) > 1 for sequence in sequences),
     )

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.generation.logits_process import LogitsProcessorList
 
-from divot.lm.batch import collate
+from divot.lm.batch import collate, padded_ids
 from divot.lm.chance import Chance, choices, spawned
 from divot.lm.likelihood import caption_log_likelihoods
 from divot.lm.model import DivotLM
@@ -64,6 +64,8 @@ class Dialogue:
         self._cache = DynamicCache(config=model.backbone.config)
         self._present = torch.zeros(len(sequences), 0, dtype=torch.bool, device=model.device)
         self._said: list[list[int]] = [[] for _ in sequences]
+        # Of these, what was said since the last clip or request.
+        self._said_last: list[list[int]] = [[] for _ in sequences]
         self._last: Tensor | None = None
         self.read(sequences, clips, written)
 
@@ -90,8 +92,10 @@ class Dialogue:
         batch = collate(sequences, clips, written, self.model.vocab.pad, shape, pads_left=True).to(
             self.model.device
         )
-        for said, sequence in zip(self._said, sequences, strict=True):
-            said.extend(sequence.ids)
+        for row, sequence in enumerate(sequences):
+            self._said[row].extend(sequence.ids)
+            last = sequence.said_last()
+            self._said_last[row] = (self._said_last[row] if len(last) == len(sequence) else []) + last
         return self._feed(self.model.embed(batch), batch.is_present, batch.blocks)
 
     def _feed(self, embeddings_BLH: Tensor, is_present_BL: Tensor, blocks_BL: Tensor) -> Tensor:
@@ -161,9 +165,10 @@ class Dialogue:
 
     def _say(self, ids: list[int], is_open: list[bool]) -> None:
         device = self.model.device
-        for said, id_, open_ in zip(self._said, ids, is_open, strict=True):
+        for row, (id_, open_) in enumerate(zip(ids, is_open, strict=True)):
             if open_:
-                said.append(id_)
+                self._said[row].append(id_)
+                self._said_last[row].append(id_)
         ids_B1 = torch.tensor(ids, device=device)[:, None]
         present = torch.tensor(is_open, device=device)[:, None]
         embeddings = self.model.backbone.get_input_embeddings()(ids_B1)
@@ -210,6 +215,7 @@ class Dialogue:
         self._cache.batch_select_indices(index)
         self._present = self._present[index]
         self._said = [list(self._said[row]) for row in chosen]
+        self._said_last = [list(self._said_last[row]) for row in chosen]
         self.plans = [self.plans[row] for row in chosen]
         self._last = None if self._last is None else self._last[index]
 
@@ -244,7 +250,11 @@ class Dialogue:
         whole.add(builder.places, block=0)
         whole.add(after.ids)
         places = slice(len(before), len(before) + self.model.config.num_tokens)
-        states = [dialogue.read([whole] * rows)[:, places] for dialogue in dialogues]
+        states = []
+        for dialogue in dialogues:
+            said = [[*last, before.ids[0]] for last in dialogue._said_last]
+            hidden = dialogue.read([whole] * rows)[:, places]
+            states.append(self.model.connected(hidden, padded_ids(said).to(self.model.device)))
         return draw_tokens(self.model, states[0], sampling, self.generator, *states[1:])
 
     def _write_token_by_token(self, dialogues: Many[Dialogue], sampling: SettledSampling) -> Tensor:

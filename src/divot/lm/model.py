@@ -2,7 +2,7 @@
 
 lm/
   config.json          sizes and head
-  model.safetensors    input projection, head, statistics of the tokens
+  model.safetensors    input projection, connector, head, statistics of the tokens
   backbone/            the language model and its tokenizer in Hugging Face form
   adapter/             a LoRA on the backbone in peft's form, if it has not been merged
 
@@ -27,7 +27,13 @@ from transformers import PreTrainedModel
 from divot.config.errors import CheckpointError, RecipeError
 from divot.config.files import write_json, written_whole
 from divot.config.merge import from_mapping
-from divot.config.models import PREDICTIONS, QUERY_KINDS, HeadConfig, LanguageModelConfig
+from divot.config.models import (
+    PREDICTIONS,
+    QUERY_KINDS,
+    ConnectorConfig,
+    HeadConfig,
+    LanguageModelConfig,
+)
 from divot.layers.component import (
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -36,9 +42,9 @@ from divot.layers.component import (
     read_weights,
     refuse_other_folder,
 )
-from divot.layers.embeddings import grid_positions, spread_points
 from divot.lm.backbone import add_lora, as_cache, attention_mask, load_backbone, load_words, new_backbone
-from divot.lm.batch import LanguageBatch
+from divot.lm.batch import NO_ID, LanguageBatch
+from divot.lm.connector import Connector, places
 from divot.lm.heads import DiffusionHead, GaussianMixtureHead, RegressionHead
 from divot.text import Turn, conversation, plain_answer
 from divot.text.sequence import IGNORED, NO_BLOCK, Segment, SequenceBuilder
@@ -50,9 +56,6 @@ if TYPE_CHECKING:
     from divot.config.training import LoRAConfig
 
 BACKBONE_FOLDER, ADAPTER_FOLDER = "backbone", "adapter"
-# Cells along frames, rows and columns, over which the places of a clip are spread; and how loud they are beside the
-# tokens.
-_PLACE_GRID, _PLACE_SCALE = (8, 8, 8), 0.5
 # Of the mean variance along the tokens' axes: one with less is not blown up to 1.
 _LEAST_VARIANCE = 0.01
 Head = GaussianMixtureHead | RegressionHead | DiffusionHead
@@ -95,9 +98,15 @@ def build_head(config: HeadConfig, hidden_width: int, token_width: int) -> Head:
     raise RecipeError(named, "is not one", "Take gmm, regression, or diffusion (v_prediction, epsilon)")
 
 
-def _check_queries(kind: str) -> None:
-    if kind not in QUERY_KINDS:
-        raise RecipeError(f"queries {kind!r}", "is not a kind", f"Take {', '.join(QUERY_KINDS)}")
+def _check_queries(config: LanguageModelConfig) -> None:
+    if config.queries not in QUERY_KINDS:
+        raise RecipeError(f"queries {config.queries!r}", "is not a kind", f"Take {', '.join(QUERY_KINDS)}")
+    if config.connector.depth and config.queries == "autoregressive":
+        raise RecipeError(
+            "queries 'autoregressive'",
+            "write token by token; a connector takes all places at once",
+            "Take bidirectional",
+        )
 
 
 class DivotLM(nn.Module):
@@ -123,7 +132,7 @@ class DivotLM(nn.Module):
         self, config: LanguageModelConfig, backbone: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     ) -> None:
         super().__init__()
-        _check_queries(config.queries)
+        _check_queries(config)
         self.config, self.tokenizer = config, tokenizer
         self.vocab = add_video_tokens(tokenizer)
         if backbone.get_input_embeddings().num_embeddings < len(tokenizer):
@@ -135,6 +144,7 @@ class DivotLM(nn.Module):
         self.input_projection = _input_projection(config.token_width, hidden_width)
         self.head = build_head(config.head, hidden_width, config.token_width)
         self._start_units()
+        self.connector = self._new_connector()
         # Outside the registered modules: it holds the backbone a second time.
         self._adapted: list[nn.Module] = []
 
@@ -154,16 +164,10 @@ class DivotLM(nn.Module):
 
     @torch.no_grad()
     def start_places(self) -> None:
-        """Begin the embeddings of the places as sines of where the tokenizer's queries begin to look.
-
-        Learned places take a small model thousands of steps to tell apart, and until then it sees what is there, but
-        not where.
-        """
+        """Begin the embeddings of the places as sines, see `places`."""
         embeddings = self.backbone.get_input_embeddings().weight
-        places = list(self.vocab.places[: self.config.num_tokens])
-        points = spread_points(len(places), _PLACE_GRID)
-        positions = grid_positions(_PLACE_GRID, embeddings.shape[1], points)
-        embeddings[places] = (positions * _PLACE_SCALE).to(embeddings)
+        ids = list(self.vocab.places[: self.config.num_tokens])
+        embeddings[ids] = places(len(ids), embeddings.shape[1]).to(embeddings)
 
     @property
     def device(self) -> torch.device:
@@ -320,17 +324,44 @@ class DivotLM(nn.Module):
         return LanguageLosses(text, video, batch.num_words, len(batch.written_tokens))
 
     def query_states(self, hidden_BLH: Tensor, batch: LanguageBatch) -> Tensor:
-        """Hidden states [W, N, H] of the written clips' places."""
-        return hidden_BLH[batch.writes].unflatten(0, (-1, self.config.num_tokens))
+        """What the head is given of the written clips' places, [W, N, H]."""
+        states_WNH = hidden_BLH[batch.writes].unflatten(0, (-1, self.config.num_tokens))
+        return self.connected(states_WNH, batch.said)
+
+    def connected(self, states_WNH: Tensor, said_WM: Tensor) -> Tensor:
+        """What the head is given, [W, N, H]: the hidden states of the places, or what the connector makes of them and
+        of the words said for their clips, `NO_ID` behind."""
+        if self.connector is None:
+            return states_WNH
+        words_WMH = self.backbone.get_input_embeddings()(said_WM.clamp(min=0))
+        return self.connector(states_WNH, words_WMH, said_WM != NO_ID)
+
+    def _new_connector(self) -> Connector | None:
+        if not self.config.connector.depth:
+            return None
+        hidden_width = self.backbone.config.get_text_config().hidden_size
+        return Connector(self.config.connector, hidden_width, self.config.num_tokens).to(self.device)
+
+    def take_new_connector(self, config: ConnectorConfig) -> None:
+        """Put a connector of new weights, or none, between backbone and head.
+
+        Raises:
+            RecipeError: if clips are written token by token.
+        """
+        settings = dataclasses.replace(self.config, connector=config)
+        _check_queries(settings)
+        self.config = settings
+        self.connector = self._new_connector()
 
     def take_queries(self, kind: str) -> None:
         """Write clips in another way, one of `QUERY_KINDS`, from the next clip on.
 
         Raises:
-            RecipeError: if there is no such way.
+            RecipeError: if there is no such way, or the connector does not go with it.
         """
-        _check_queries(kind)
-        self.config = dataclasses.replace(self.config, queries=kind)
+        config = dataclasses.replace(self.config, queries=kind)
+        _check_queries(config)
+        self.config = config
 
     def take_plans(self, plans: bool) -> None:
         """Say a plan before each clip that is written, or say none, from the next clip on."""
@@ -368,6 +399,7 @@ class DivotLM(nn.Module):
         self.input_projection = _input_projection(token_width, hidden_width)
         self._start_units()
         self.take_new_head(self.config.head)
+        self.connector = self._new_connector()
         if self.config.keeps_places:
             self.start_places()
 
@@ -449,8 +481,9 @@ class DivotLM(nn.Module):
                 folder / WEIGHTS_FILE, "does not fit its config", "Take all files from the same save"
             )
         model.load_state_dict(state, strict=False)
-        for part in (model.input_projection, model.head):
-            part.to(backbone.dtype)
+        for part in (model.input_projection, model.connector, model.head):
+            if part is not None:
+                part.to(backbone.dtype)
         if (folder / ADAPTER_FOLDER).is_dir():
             model._put_on(folder / ADAPTER_FOLDER)
         return model.eval()

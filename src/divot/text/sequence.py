@@ -14,6 +14,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from divot.config.errors import RecipeError
@@ -79,6 +80,8 @@ class Sequence:
     clips_read: list[int] = field(default_factory=list)
     """Which of the clips to read, counted over all segments, are in it."""
     clips_written: int = 0
+    said: list[list[int]] = field(default_factory=list)
+    """Of each written clip, the ids that the model says right before it, up to its `<vid>` or `<img>`."""
     left_out: list[str] = field(default_factory=list)
     """What did not fit, in words."""
     starts: list[int] = field(default_factory=lambda: [0])
@@ -104,6 +107,10 @@ class Sequence:
         self.blocks.extend([block] * len(ids))
         self.bare.extend([False] * len(ids))
 
+    def said_last(self) -> list[int]:
+        """The ids at the end, without a gap, that the model is to say."""
+        return [*reversed(list(takewhile(lambda label: label != IGNORED, reversed(self.labels))))]
+
     def draw_bare(self, share: float, rng: random.Random) -> None:
         """Keep from the places of `share` of the written clips some of the tokens before them, in training.
 
@@ -128,6 +135,7 @@ def packed(sequences: Many[Sequence]) -> Sequence:
         row.blocks += [b if b == NO_BLOCK else b + row.clips_written for b in sequence.blocks]
         row.clips_read += sequence.clips_read
         row.clips_written += sequence.clips_written
+        row.said += sequence.said
         row.left_out += sequence.left_out
     return row
 
@@ -205,7 +213,7 @@ class SequenceBuilder:
     def continuation(self, ids: Many[int], segments: Many[Segment]) -> Sequence:
         """What follows in a sequence that is begun: ids that were said, then segments; their clips count from 0."""
         sequence = Sequence()
-        sequence.add(ids)
+        sequence.add(ids, is_learned=True)
         for segment in segments:
             if isinstance(segment, Words):
                 sequence.add(self.words(segment), is_learned=segment.is_learned)
@@ -274,6 +282,7 @@ class SequenceBuilder:
 
     def _add_written(self, sequence: Sequence, is_image: bool) -> None:
         opening, closing = self.opening(is_image), self.closing(is_image)
+        sequence.said.append([*sequence.said_last(), opening[0]])
         # The model says that a clip comes; inside, there is nothing to choose.
         sequence.add(opening[:1], is_learned=True)
         sequence.add(opening[1:])

@@ -23,7 +23,7 @@ from typing_extensions import Self
 
 from divot.config.errors import CheckpointError, DataError, RecipeError
 from divot.config.files import write_text, written_whole
-from divot.config.models import LanguageModelConfig
+from divot.config.models import ConnectorConfig, LanguageModelConfig
 from divot.config.presets import preset
 from divot.config.training import LanguageConfig, TrainConfig
 from divot.data.clips import to_batch
@@ -270,8 +270,9 @@ class LanguageModule(nn.Module):
         loss = weights[0] * text + weights[1] * self.config.video_weight * video
         # All parameters take part in every step, so that optimizers and other processes know of all of them.
         reads = any(len(group.read_tokens) for group in groups)
-        for part, is_used in ((self.lm.head, num_clips > 0), (self.lm.input_projection, reads)):
-            if not is_used:
+        parts = (self.lm.head, num_clips > 0), (self.lm.connector, num_clips > 0), (self.lm.input_projection, reads)
+        for part, is_used in parts:
+            if part is not None and not is_used:
                 loss = loss + 0.0 * torch.stack([p.sum() for p in part.parameters()]).sum()
         return loss, measures
 
@@ -374,8 +375,13 @@ class LanguageStage(Stage):
                 lm.take_new_tokens(*ours)
             if language.head is not None:
                 lm.take_new_head(head)
+            if language.connector is not None:
+                # Other queries may not go with that which was there.
+                lm.take_new_connector(ConnectorConfig())
             if language.queries is not None:
                 lm.take_queries(language.queries)
+            if language.connector:
+                lm.take_new_connector(sizes.connector)
             if language.added_variance is not None:
                 lm.take_added_variance(language.added_variance)
             if other is not None:
@@ -386,7 +392,9 @@ class LanguageStage(Stage):
             token_width=tokenizer.config.token_width,
             num_tokens=tokenizer.config.num_tokens,
             head=head,
+            connector=ConnectorConfig() if language.connector is False else sizes.connector,
             queries=language.queries or sizes.queries,
+            plans=sizes.plans if language.plans is None else language.plans,
         )
         lm = self._new_language_model(settings)
         self._measure_tokens(lm, tokenizer)
@@ -412,7 +420,7 @@ class LanguageStage(Stage):
             backbone = load_backbone(language.backbone)
             return DivotLM(replace(settings, uses_chat_template=has_template), backbone, words)
         seed, size_px = self.config.data.world_seed, CORPUS_SIZE_PX
-        corpus = world_corpus(seed, NUM_CORPUS_CLIPS, size_px, bool(language.plans))
+        corpus = world_corpus(seed, NUM_CORPUS_CLIPS, size_px, settings.plans)
         words = learn_pieces(corpus, language.vocab_size)
         return DivotLM.new(settings, words)
 

@@ -85,9 +85,9 @@ def _read(folder: Path, layout: dict[str, Any]) -> LanguageModelFiles:
     settings.pop("component", None)
     config = from_mapping(LanguageModelConfig, settings, folder)
     own = read_weights(folder / WEIGHTS_FILE)
-    renamed = to_theirs(agent_names(), own)
     foreign = [f"a head {config.head.kind!r}"] * (config.head.kind != "gmm")
     foreign += ["an added variance"] * (config.head.added_variance > 0)
+    foreign += ["a connector"] * (config.connector.depth > 0)
     foreign += [f"{config.queries} queries"] * (config.queries != "bidirectional")
     foreign += ["a LoRA that is not merged"] * (folder / "adapter").is_dir()
     foreign += ["a chat template"] * config.uses_chat_template
@@ -98,6 +98,7 @@ def _read(folder: Path, layout: dict[str, Any]) -> LanguageModelFiles:
     if foreign:
         cause = f"has {foreign[0]}, which the official code does not know"
         raise CheckpointError(folder, cause, "Only models of the official structure can be written so")
+    renamed = to_theirs(agent_names(), own)
     refuse_unfitting(folder / WEIGHTS_FILE, renamed.missing, [])
 
     llm: dict[str, Tensor] = {}
