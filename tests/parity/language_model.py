@@ -129,7 +129,9 @@ def _check_video(golden: Golden, model: DivotLM) -> list[Row]:
     writes = inputs["vidgen/ids_gen_mask"]
     blocks = official_block_ids(mask, mask.shape[1])
     places = torch.arange(mask.shape[1]).expand_as(mask)
-    batch = LanguageBatch(ids, ids, mask != 0, nothing, writes, places, blocks, nothing, padded_ids([]), empty, empty)
+    batch = LanguageBatch(
+        ids, ids, mask != 0, nothing, writes, places, blocks, nothing, padded_ids([]), empty, empty
+    )
     states = model.query_states(model.states(batch), batch)
     mixture = model.head(states).scaled(golden.config["var_scale"])
     component, noise = inputs["vidgen/component"], inputs["vidgen/eps"]

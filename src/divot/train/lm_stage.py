@@ -270,7 +270,11 @@ class LanguageModule(nn.Module):
         loss = weights[0] * text + weights[1] * self.config.video_weight * video
         # All parameters take part in every step, so that optimizers and other processes know of all of them.
         reads = any(len(group.read_tokens) for group in groups)
-        parts = (self.lm.head, num_clips > 0), (self.lm.connector, num_clips > 0), (self.lm.input_projection, reads)
+        parts = (
+            (self.lm.head, num_clips > 0),
+            (self.lm.connector, num_clips > 0),
+            (self.lm.input_projection, reads),
+        )
         for part, is_used in parts:
             if part is not None and not is_used:
                 loss = loss + 0.0 * torch.stack([p.sum() for p in part.parameters()]).sum()
