@@ -11,7 +11,7 @@ from divot.lm.connector import Connector
 from divot.lm.generate import Dialogue
 from divot.lm.model import DivotLM
 from divot.lm.sampling import TokenSampling
-from divot.text import ReadClips, Turn, Words, WriteClip
+from divot.text import ReadClips, Words, WriteClip
 from divot.text.sequence import End
 from lm.small import NUM_TOKENS, batch_of, clip_tokens, small_lm
 

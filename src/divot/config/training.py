@@ -157,8 +157,8 @@ class LanguageConfig:
     """Added to each variance that the Gaussian mixture head predicts; None: that of the language model, or the
     preset's."""
     connector: bool | None = None
-    """A new connector of the preset's sizes between backbone and head, or none; None: that of the language model, or the
-    preset's."""
+    """A new connector of the preset's sizes between backbone and head, or none; None: that of the language model, or
+    the preset's."""
     queries: str | None = None
     """`bidirectional`, `causal` or `autoregressive`; None: those of the language model, or the preset's."""
     vocab_size: int = 768

@@ -67,12 +67,43 @@ class _Gated(nn.Module):
         return x_WND + self.out(F.silu(self.gate(normed)) * self.value(normed))
 
 
+class _WordsLayer(nn.Module):
+    """Words look at each other."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.attention = _Reading(width, num_heads)
+        self.feed_forward = _Gated(width)
+
+    def forward(self, words_WMD: Tensor, is_word_WM: Tensor) -> Tensor:
+        """[W, M, D] to [W, M, D]."""
+        read: Tensor = self.attention(words_WMD, None, is_word_WM)
+        out: Tensor = self.feed_forward(read)
+        return out
+
+
+class _PlacesLayer(nn.Module):
+    """Places look at the words, then at each other."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.to_words = _Reading(width, num_heads)
+        self.attention = _Reading(width, num_heads)
+        self.feed_forward = _Gated(width)
+
+    def forward(self, places_WND: Tensor, words_WMD: Tensor, is_word_WM: Tensor) -> Tensor:
+        """[W, N, D] to [W, N, D]."""
+        read = self.to_words(places_WND, words_WMD, is_word_WM)
+        out: Tensor = self.feed_forward(self.attention(read, None, None))
+        return out
+
+
 class Connector(nn.Module):
     """Words are read in both directions, and drawn from place by place.
 
-    What a causal backbone of a few layers knows of its words is what may be said next; where the sprites of a plan stand,
-    and when, it has to find out at the queries, beside everything else that it does. Here a transformer has this task
-    alone, and leaves what the backbone reads and says as it is.
+    What a causal backbone of a few layers knows of its words is what may be said next; where the sprites of a plan
+    stand, and when, it has to find out at the queries, beside everything else that it does. Here a transformer has this
+    task alone, and leaves what the backbone reads and says as it is.
 
     Args:
         config: sizes; its depth is 1 or more.
@@ -93,14 +124,9 @@ class Connector(nn.Module):
         # It begins with the words alone.
         nn.init.zeros_(self.states_in.weight)
         nn.init.zeros_(self.states_in.bias)
-        self.readers = nn.ModuleList(
-            nn.ModuleList([_Reading(width, heads), _Gated(width)]) for _ in range(config.words_depth)
-        )
+        self.readers = nn.ModuleList(_WordsLayer(width, heads) for _ in range(config.words_depth))
         self.norm_words = nn.LayerNorm(width)
-        self.writers = nn.ModuleList(
-            nn.ModuleList([_Reading(width, heads), _Reading(width, heads), _Gated(width)])
-            for _ in range(config.depth)
-        )
+        self.writers = nn.ModuleList(_PlacesLayer(width, heads) for _ in range(config.depth))
         self.norm_out = nn.LayerNorm(width)
         self.out = nn.Linear(width, hidden_width)
 
@@ -115,10 +141,11 @@ class Connector(nn.Module):
         words = self.words_in(self.norm_words_in(words_WMH))
         order = sinusoid(torch.arange(words.shape[1], device=words.device), words.shape[2])
         words = words + _PLACE_SCALE * order.to(words)
-        for itself, think in self.readers:
-            words = think(itself(words, None, is_word_WM))
+        for reader in self.readers:
+            words = reader(words, is_word_WM)
         words = self.norm_words(words)
         drawn = self.positions + self.states_in(states_WNH)
-        for to_words, itself, think in self.writers:
-            drawn = think(itself(to_words(drawn, words, is_word_WM), None, None))
-        return self.out(self.norm_out(drawn))
+        for writer in self.writers:
+            drawn = writer(drawn, words, is_word_WM)
+        out: Tensor = self.out(self.norm_out(drawn))
+        return out
