@@ -31,7 +31,7 @@ STORY = [
 def connected():
     """A language model with a connector that hears the backbone, as a trained one does."""
     lm = small_lm("regression")
-    lm.take_new_connector(SIZES)
+    lm.take_writing(connector=SIZES)
     assert lm.connector is not None
     torch.nn.init.normal_(lm.connector.states_in.weight, std=0.1)
     return lm.eval()
@@ -109,10 +109,10 @@ def test_it_is_saved_with_the_model(connected, tmp_path):
 
 def test_it_does_not_go_with_tokens_one_by_one(connected):
     with pytest.raises(RecipeError, match="connector"):
-        connected.take_queries("autoregressive")
+        connected.take_writing("autoregressive")
     assert connected.config.queries == "bidirectional"
     with pytest.raises(RecipeError, match="connector"):
-        small_lm(queries="autoregressive").take_new_connector(SIZES)
+        small_lm(queries="autoregressive").take_writing(connector=SIZES)
     with pytest.raises(RecipeError, match="connector"):
         DivotLM(
             dataclasses.replace(connected.config, queries="autoregressive"),

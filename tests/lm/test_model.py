@@ -261,13 +261,13 @@ def test_unknown_settings_are_refused(lm):
 
 def test_a_model_takes_another_way_of_writing_and_another_head():
     lm = small_lm()
-    lm.take_queries("autoregressive")
+    lm.take_writing("autoregressive")
     lm.take_new_head(HeadConfig("regression"))
     assert lm.config.queries == "autoregressive"
     assert isinstance(lm.head, RegressionHead)
     assert lm(batch_of(lm)).num_clips
     with pytest.raises(RecipeError, match="queries"):
-        lm.take_queries("none")
+        lm.take_writing("none")
     with pytest.raises(RecipeError, match="head"):
         lm.take_new_head(HeadConfig("none"))
 

@@ -112,7 +112,7 @@ def test_a_planned_clip_is_drawn_after_its_own_plan(config):
 def test_tokens_of_queries_are_drawn_as_generate_writes_them(config, guidance):
     stage = build_stage(config)
     lm = stage.module.lm
-    lm.take_queries("bidirectional")
+    lm.take_writing("bidirectional")
     lm.config = dataclasses.replace(lm.config, text_guidance=guidance)
     dataset, collate = stage.data(2, None)
     batch = collate([dataset[number] for number in range(2)])
@@ -129,7 +129,7 @@ def test_written_one_by_one_each_token_is_drawn_after_the_true_ones(config):
     # No variance, and the likeliest component: what is drawn tells what was read.
     settings = AdaptationConfig(temperature=0.0, component_temperature=0.0)
     stage = build_stage(dataclasses.replace(config, adaptation=settings))
-    stage.module.lm.take_queries("autoregressive")
+    stage.module.lm.take_writing("autoregressive")
     dataset, collate = stage.data(2, None)
     batch = collate([dataset[number] for number in range(2)])
     own = stage.module.true_tokens(batch)

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from divot.config.errors import CheckpointError, DataError, RecipeError
+from divot.config.presets import preset
 from divot.config.recipe import read_recipe
 from divot.config.training import DataConfig, LanguageConfig, LoRAConfig, OptimizerConfig, TrainConfig
 from divot.pipelines.divot import Divot
@@ -194,6 +195,24 @@ def test_an_unknown_name_and_settings_for_other_queries_are_refused(config):
         settings = dataclasses.replace(config, language=dataclasses.replace(config.language, **change))
         with pytest.raises(RecipeError, match=named):
             LanguageStage(settings)
+
+
+def test_a_connector_is_put_in_taught_and_taken_out(config, tmp_path):
+    settings = dataclasses.replace(config, language=dataclasses.replace(config.language, connector=True))
+    stage = LanguageStage(settings)
+    assert stage.module.lm.config.connector == preset("tiny").lm.connector
+    counted = sum(p.numel() for p in stage.module.parameters() if p.requires_grad)
+    assert estimate(settings).trainable_parameters == counted
+    run = train(settings, tmp_path / "run", use_cpu=True)
+    taught = ModelFolder.open(run).language_model().connector
+    start = dict(stage.module.lm.connector.named_parameters())
+    assert not torch.equal(taught.words_in.weight, start["words_in.weight"])
+    without = dataclasses.replace(settings.language, connector=False, queries="autoregressive")
+    settings = dataclasses.replace(settings, init_model=str(run), language=without)
+    assert LanguageStage(settings).module.lm.connector is None
+    kept = dataclasses.replace(settings.language, connector=None)
+    with pytest.raises(RecipeError, match="connector"):
+        LanguageStage(dataclasses.replace(settings, language=kept))
 
 
 def test_language_model_of_another_folder_goes_on_with_the_units_of_the_new_tokens(

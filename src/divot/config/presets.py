@@ -103,6 +103,7 @@ def _tiny() -> ModelConfig:
         plans=True,
         temperature=0.0,
         component_temperature=0.0,
+        candidates=8,
         has_token_statistics=True,
         keeps_places=True,
         backbone={

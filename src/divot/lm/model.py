@@ -104,8 +104,8 @@ def _check_queries(config: LanguageModelConfig) -> None:
     if config.connector.depth and config.queries == "autoregressive":
         raise RecipeError(
             "queries 'autoregressive'",
-            "write token by token; a connector takes all places at once",
-            "Take bidirectional",
+            "write token by token; a connector makes all places at once",
+            "Take bidirectional ones, or language.connector=false",
         )
 
 
@@ -342,26 +342,25 @@ class DivotLM(nn.Module):
         hidden_width = self.backbone.config.get_text_config().hidden_size
         return Connector(self.config.connector, hidden_width, self.config.num_tokens).to(self.device)
 
-    def take_new_connector(self, config: ConnectorConfig) -> None:
-        """Put a connector of new weights, or none, between backbone and head.
+    def take_writing(self, queries: str | None = None, connector: ConnectorConfig | None = None) -> None:
+        """Write clips in another way from the next clip on.
+
+        Args:
+            queries: one of `QUERY_KINDS`; None keeps them.
+            connector: of a new connector; with a depth of 0 there is none; None keeps what is there.
 
         Raises:
-            RecipeError: if clips are written token by token.
+            RecipeError: if there are no such queries, or the connector does not go with them.
         """
-        settings = dataclasses.replace(self.config, connector=config)
-        _check_queries(settings)
-        self.config = settings
-        self.connector = self._new_connector()
-
-    def take_queries(self, kind: str) -> None:
-        """Write clips in another way, one of `QUERY_KINDS`, from the next clip on.
-
-        Raises:
-            RecipeError: if there is no such way, or the connector does not go with it.
-        """
-        config = dataclasses.replace(self.config, queries=kind)
+        config = dataclasses.replace(
+            self.config,
+            queries=self.config.queries if queries is None else queries,
+            connector=self.config.connector if connector is None else connector,
+        )
         _check_queries(config)
         self.config = config
+        if connector is not None:
+            self.connector = self._new_connector()
 
     def take_plans(self, plans: bool) -> None:
         """Say a plan before each clip that is written, or say none, from the next clip on."""

@@ -29,7 +29,7 @@ from divot.tokenizer import VideoTokenizer
 from divot.train.adapt_stage import TASK, AdaptationModule
 from divot.train.diffusion_stage import DiffusionModule
 from divot.train.distill_stage import DistillationModule
-from divot.train.lm_stage import LanguageModule
+from divot.train.lm_stage import LanguageModule, wanted_connector
 from divot.train.muon import Muon
 from divot.train.optimizers import build_optimizers
 from divot.train.stage import build_stage
@@ -177,9 +177,15 @@ def _language_model(config: TrainConfig, folder: ModelFolder | None, tokenizer: 
             lm.take_new_tokens(tokenizer.config.num_tokens, tokenizer.config.token_width)
         if language.head is not None:
             lm.take_new_head(head)
+        lm.take_writing(language.queries, wanted_connector(config))
         return lm
     settings = replace(
-        sizes, token_width=tokenizer.config.token_width, num_tokens=tokenizer.config.num_tokens, head=head
+        sizes,
+        token_width=tokenizer.config.token_width,
+        num_tokens=tokenizer.config.num_tokens,
+        head=head,
+        connector=wanted_connector(config) or sizes.connector,
+        queries=language.queries or sizes.queries,
     )
     if language.backbone is not None:
         return _of_backbone(settings, language.backbone)

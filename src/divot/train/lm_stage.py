@@ -295,6 +295,13 @@ def language_dataset(
     return LanguageDataset(config, builder, size_px, length, chat, rejects_file, tokens, lm.config.plans)
 
 
+def wanted_connector(config: TrainConfig) -> ConnectorConfig | None:
+    """Sizes of the connector that the settings want, of depth 0 for none; None where they leave it open."""
+    if config.language.connector is None:
+        return None
+    return preset(config.preset).lm.connector if config.language.connector else ConnectorConfig()
+
+
 class LanguageStage(Stage):
     """Trains a language model under a frozen tokenizer, whole or through a LoRA.
 
@@ -379,13 +386,7 @@ class LanguageStage(Stage):
                 lm.take_new_tokens(*ours)
             if language.head is not None:
                 lm.take_new_head(head)
-            if language.connector is not None:
-                # Other queries may not go with that which was there.
-                lm.take_new_connector(ConnectorConfig())
-            if language.queries is not None:
-                lm.take_queries(language.queries)
-            if language.connector:
-                lm.take_new_connector(sizes.connector)
+            lm.take_writing(language.queries, wanted_connector(self.config))
             if language.added_variance is not None:
                 lm.take_added_variance(language.added_variance)
             if other is not None:
@@ -396,7 +397,7 @@ class LanguageStage(Stage):
             token_width=tokenizer.config.token_width,
             num_tokens=tokenizer.config.num_tokens,
             head=head,
-            connector=ConnectorConfig() if language.connector is False else sizes.connector,
+            connector=wanted_connector(self.config) or sizes.connector,
             queries=language.queries or sizes.queries,
             plans=sizes.plans if language.plans is None else language.plans,
         )
