@@ -38,7 +38,7 @@ NUM_CLIPS, NUM_ASKED, NUM_STORIES, NUM_BEST = 8, 3, 2, 2
 _SCALE, _SHEET_STEP = 2, 3
 SAMPLING_WAYS: tuple[tuple[str, TokenSampling, dict[str, Any]], ...] = (
     ("default", TokenSampling(), {}),
-    ("--candidates 8", TokenSampling(candidates=8), {}),
+    ("--candidates 1", TokenSampling(candidates=1), {}),
     ("--mean", TokenSampling(is_mean=True), {}),
     ("--temperature 0.1", TokenSampling(temperature=0.1), {}),
     ("--temperature 1", TokenSampling(temperature=1.0), {}),
