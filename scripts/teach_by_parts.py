@@ -12,7 +12,6 @@ that of `tiny` does; `divot train lm` teaches everything at once, on any machine
 from __future__ import annotations
 
 import argparse
-import math
 import random
 import shutil
 import time
@@ -25,22 +24,27 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from divot.config.errors import DataError
+from divot.config.files import written_whole
+from divot.config.training import OptimizerConfig
+from divot.data.clips import to_batch
 from divot.data.records import world_record, world_story
 from divot.data.tasks import task_turns
-from divot.lm.batch import NO_ID, collate
+from divot.lm.batch import collate, padded_ids
 from divot.lm.model import DivotLM
 from divot.text import Turn, Words, WriteClip, conversation, planned
 from divot.text.sequence import IGNORED, Sequence
 from divot.tokenizer import VideoTokenizer
-from divot.train.muon import Muon
+from divot.train.optimizers import build_optimizers, rate_share
 from divot.video import SEEN_FRAMES
 from divot.video.transform import signed
 from divot.weights.store import DEFAULT_LANGUAGE_MODEL, ModelFolder, add_language_model
 
 # Every tenth clip is a still one.
 STILL_EVERY = 10
+EMA_DECAY, SCHEDULE_STEPS = 0.995, 20_000
 CONNECTOR_BATCH, CONNECTOR_RATE = 32, 2.5e-3
 WORDS_BATCH, WORDS_RATE = 32, 8e-4
 TASKS = {
@@ -67,50 +71,53 @@ class Clips:
     tokens: Tensor
     plans: list[str]
 
-    def is_still(self, number: int) -> bool:
-        """Whether the clip is a picture."""
-        return number % STILL_EVERY == STILL_EVERY - 1
+
+def is_still(number: int) -> bool:
+    """Whether a clip is a picture."""
+    return number % STILL_EVERY == STILL_EVERY - 1
 
 
-@torch.no_grad()
-def encoded(tokenizer: VideoTokenizer, seed: int, count: int, file: Path) -> Clips:
-    """The first clips of a world, from the file if it is there."""
+def encoded(tokenizer: VideoTokenizer, tokenizer_hash: str, seed: int, count: int, file: Path) -> Clips:
+    """The first clips of a world, from the file if it is there.
+
+    Raises:
+        DataError: if the file holds others.
+    """
+    made_of = {"tokenizer": tokenizer_hash, "seed": seed, "count": count}
     if file.exists():
-        return Clips(**torch.load(file, weights_only=True))
+        kept = torch.load(file, weights_only=True)
+        if kept.pop("made_of") != made_of:
+            raise DataError(file, f"does not hold clips of {made_of}", "Remove it, or give another folder")
+        return Clips(**kept)
     size_px, tokens, plans = tokenizer.config.frame_size, [], []
-    clips = Clips(seed, torch.empty(0), plans)
     for begin in range(0, count, 32):
         numbers = range(begin, min(begin + 32, count))
-        records = [world_record(seed, number, size_px, clips.is_still(number)) for number in numbers]
+        records = [world_record(seed, number, size_px, is_still(number)) for number in numbers]
         plans += [record.plans[0] for record in records]
-        tokens.append(tokenizer(_seen(np.concatenate([record.clips for record in records]))).half())
+        tokens.append(tokens_of(tokenizer, np.concatenate([record.clips for record in records])).half())
         if begin % 3200 == 0:
             print(f"encoded {begin} of {count}", flush=True)
-    clips.tokens = torch.cat(tokens)
-    torch.save(vars(clips), file)
+    clips = Clips(seed, torch.cat(tokens), plans)
+    with written_whole(file) as beside:
+        torch.save({"made_of": made_of, **vars(clips)}, beside)
     return clips
 
 
-def _seen(clips: np.ndarray) -> Tensor:
-    frames = np.ascontiguousarray(clips[:, list(SEEN_FRAMES)])
-    return signed(torch.from_numpy(frames).permute(0, 1, 4, 2, 3)).float()
+@torch.no_grad()
+def tokens_of(tokenizer: VideoTokenizer, clips: np.ndarray) -> Tensor:
+    """Clips uint8 [K, 16, S, S, 3] to tokens [K, N, D]."""
+    tokens: Tensor = tokenizer(signed(to_batch(list(clips[:, list(SEEN_FRAMES)]))))
+    return tokens
 
 
 class Training:
-    """Muon and AdamW over the minutes of a part, with a moving average of the weights."""
+    """The steps of some modules over the minutes of a part, with a moving average of the weights."""
 
-    def __init__(
-        self, parameters: dict[str, nn.Parameter], rate: float, minutes: float, constant: float
-    ) -> None:
-        tables = ("positions", "embed_tokens", "lm_head")
-        matrices = {k: p for k, p in parameters.items() if p.ndim == 2 and not any(t in k for t in tables)}
-        rest = [p for k, p in parameters.items() if k not in matrices]
-        self.optimizers = [
-            Muon(matrices.values(), lr=rate),
-            torch.optim.AdamW(rest, lr=rate, weight_decay=0.0),
-        ]
-        self.parameters, self.rate, self.minutes, self.constant = parameters, rate, minutes, constant
-        self.average = {k: p.detach().clone() for k, p in parameters.items()}
+    def __init__(self, modules: nn.ModuleList, rate: float, minutes: float) -> None:
+        self.config = OptimizerConfig(rate, use_muon=True, muon_learning_rate=rate, final_share=0.02)
+        self.optimizers = build_optimizers(modules, self.config)
+        self.modules, self.minutes = modules, minutes
+        self.average = AveragedModel(modules, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY))
         self.begun, self.steps = time.monotonic(), 0
 
     @property
@@ -120,47 +127,40 @@ class Training:
 
     def step(self) -> None:
         """Take the gradients that are there."""
-        falling = max(0.0, self.share - self.constant) / (1 - self.constant)
-        rate = (
-            self.rate * min(1.0, (self.steps + 1) / 50) * max(0.02, 0.5 + 0.5 * math.cos(math.pi * falling))
-        )
-        nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
+        # The schedule is one of steps; how many there will be nobody knows.
+        share = rate_share(round(SCHEDULE_STEPS * self.share), SCHEDULE_STEPS, self.config)
+        nn.utils.clip_grad_norm_(self.modules.parameters(), self.config.clip_norm)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = share * group["highest_lr"]
             optimizer.step()
             optimizer.zero_grad()
+        self.average.update_parameters(self.modules)
         self.steps += 1
-        with torch.no_grad():
-            kept = min(0.995, self.steps / (self.steps + 20))
-            for name, parameter in self.parameters.items():
-                self.average[name].lerp_(parameter, 1 - kept)
 
-    @torch.no_grad()
     def finish(self) -> None:
         """Put the moving average in the place of the weights."""
-        for name, parameter in self.parameters.items():
-            parameter.copy_(self.average[name])
+        self.modules.load_state_dict(self.average.module.state_dict())
 
 
 def teach_connector(lm: DivotLM, clips: Clips, minutes: float, rng: random.Random) -> None:
     """Plans to tokens, through connector and head alone."""
     assert lm.connector is not None
     assert not lm.connector.states_in.weight.any(), "the connector hears the backbone: use divot train lm"
-    builder, embeddings = lm.builder(), lm.backbone.get_input_embeddings().weight.detach()
+    builder, embeddings = lm.builder(), lm.backbone.get_input_embeddings()
+    embeddings.requires_grad_(False)
+    width = embeddings.weight.shape[1]
     said = [
-        torch.tensor(builder.words(Words(planned(plan))) + builder.opening(clips.is_still(number))[:1])
+        builder.words(Words(planned(plan))) + builder.opening(is_still(number))[:1]
         for number, plan in enumerate(clips.plans)
     ]
-    named = {f"connector.{k}": p for k, p in lm.connector.named_parameters() if "states_in" not in k}
-    named |= {f"head.{k}": p for k, p in lm.head.named_parameters()}
-    training, losses = Training(named, CONNECTOR_RATE, minutes, constant=0.5), []
+    lm.connector.states_in.requires_grad_(False)
+    training, losses = Training(nn.ModuleList([lm.connector, lm.head]), CONNECTOR_RATE, minutes), []
     for numbers in _batches([len(ids) for ids in said], rng):
         if training.share >= 1:
             break
-        ids = pad_sequence([said[number] for number in numbers], batch_first=True, padding_value=NO_ID)
-        no_states = torch.zeros(len(ids), lm.config.num_tokens, embeddings.shape[1])
-        states = lm.connector(no_states, embeddings[ids.clamp(min=0)], ids != NO_ID)
+        no_states = torch.zeros(len(numbers), lm.config.num_tokens, width)
+        states = lm.connected(no_states, padded_ids([said[number] for number in numbers]))
         loss = lm.head.loss(states, lm.scaled(clips.tokens[numbers].float()))
         loss.backward()
         training.step()
@@ -169,6 +169,7 @@ def teach_connector(lm: DivotLM, clips: Clips, minutes: float, rng: random.Rando
             told = f"{training.steps} steps, {100 * training.share:.0f} %"
             print(f"connector {told}, loss {np.mean(losses[-100:]):.4f}", flush=True)
     training.finish()
+    embeddings.requires_grad_(True)
 
 
 def _batches(lengths: list[int], rng: random.Random) -> Iterator[list[int]]:
@@ -190,12 +191,7 @@ def teach_words(
     lm: DivotLM, tokenizer: VideoTokenizer, clips: Clips, minutes: float, rng: random.Random
 ) -> None:
     """Answers, captions, plans and stories, through backbone and input projection."""
-    named = {
-        k: p
-        for k, p in lm.named_parameters()
-        if k.startswith(("backbone.", "input_projection.")) and p.requires_grad
-    }
-    training = Training(named, WORDS_RATE, minutes, constant=0.0)
+    training = Training(nn.ModuleList([lm.backbone, lm.input_projection]), WORDS_RATE, minutes)
     sums, counts = Counter[str](), Counter[str]()
     shape = (lm.config.num_tokens, lm.config.token_width)
     while training.share < 1:
@@ -230,11 +226,9 @@ def _sample(lm: DivotLM, tokenizer: VideoTokenizer, clips: Clips, rng: random.Ra
     if task == "story":
         record = world_story(clips.seed + 1, rng.getrandbits(30), tokenizer.config.frame_size)
         sequence = builder.build(conversation(task_turns(record, task, rng, MAX_QUESTIONS)))
-        with torch.no_grad():
-            tokens = tokenizer(_seen(record.clips[sequence.clips_read]))
-        return sequence, list(tokens), task
+        return sequence, list(tokens_of(tokenizer, record.clips[sequence.clips_read])), task
     is_image = task.startswith("image")
-    while clips.is_still(number := rng.randrange(len(clips.plans))) != is_image:
+    while is_still(number := rng.randrange(len(clips.plans))) != is_image:
         pass
     # Of the record the words alone are wanted: the smallest frames will do.
     record = world_record(clips.seed, number, 16, is_image)
@@ -263,12 +257,13 @@ def main() -> None:
     folder, model = ModelFolder.open(given.model), given.out / "model"
     tokenizer, lm = folder.tokenizer(), folder.language_model().train()
     given.out.mkdir(parents=True, exist_ok=True)
-    clips = encoded(tokenizer, given.seed, given.clips, given.out / "clips.pt")
+    file = given.out / "clips.pt"
+    clips = encoded(tokenizer, folder.tokenizer_hash, given.seed, given.clips, file)
 
     def save() -> None:
-        shutil.rmtree(model, ignore_errors=True)
-        shutil.copytree(folder.path, model)
-        add_language_model(model, DEFAULT_LANGUAGE_MODEL, lm)
+        with written_whole(model) as beside:
+            shutil.copytree(folder.path, beside)
+            add_language_model(beside, DEFAULT_LANGUAGE_MODEL, lm)
 
     parts: list[tuple[float, Callable[[], None]]] = [
         (given.connector_minutes, lambda: teach_connector(lm, clips, given.connector_minutes, rng)),

@@ -23,8 +23,7 @@ def attend(
         key_BND: [B, M, D].
         value_BND: [B, M, D].
         num_heads: divides D.
-        mask: bool, broadcast to [B, num_heads, N, M]: what may be looked at; None: everything. It goes with B of up to
-            `MAX_ROWS` alone.
+        mask: bool, [B, 1 or num_heads, 1 or N, M]: what may be looked at; None: everything.
 
     Returns:
         [B, N, D].
@@ -32,10 +31,9 @@ def attend(
     query, key, value = (
         x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in (query_BND, key_BND, value_BND)
     )
-    if mask is not None:
-        return F.scaled_dot_product_attention(query, key, value, mask).transpose(1, 2).flatten(2)
-    parts = zip(*(x.split(MAX_ROWS) for x in (query, key, value)), strict=True)
-    read = [F.scaled_dot_product_attention(*part) for part in parts]
+    parts = [x.split(MAX_ROWS) for x in (query, key, value)]
+    masks = [None] * len(parts[0]) if mask is None else mask.split(MAX_ROWS)
+    read = [F.scaled_dot_product_attention(*part) for part in zip(*parts, masks, strict=True)]
     return (read[0] if len(read) == 1 else torch.cat(read)).transpose(1, 2).flatten(2)
 
 

@@ -27,7 +27,7 @@ from divot.lm.sampling import (
     without_places,
 )
 from divot.text import Turn, WriteClip, sentence_and_plan, video_request
-from divot.text.sequence import NO_BLOCK, Sequence
+from divot.text.sequence import NO_BLOCK, Sequence, said_last
 
 # Chosen as the words of a story are: two draws may go two ways. A plan that has no end is cut at its longest.
 PLAN_WORDS = TextSampling(temperature=0.7, top_p=0.9, max_new_tokens=192)
@@ -64,8 +64,8 @@ class Dialogue:
         self._cache = DynamicCache(config=model.backbone.config)
         self._present = torch.zeros(len(sequences), 0, dtype=torch.bool, device=model.device)
         self._said: list[list[int]] = [[] for _ in sequences]
-        # Of these, what was said since the last clip or request.
-        self._said_last: list[list[int]] = [[] for _ in sequences]
+        # Of these, which the model said itself, as in `Sequence`.
+        self._labels: list[list[int]] = [[] for _ in sequences]
         self._last: Tensor | None = None
         self.read(sequences, clips, written)
 
@@ -94,8 +94,7 @@ class Dialogue:
         )
         for row, sequence in enumerate(sequences):
             self._said[row].extend(sequence.ids)
-            last = sequence.said_last()
-            self._said_last[row] = (self._said_last[row] if len(last) == len(sequence) else []) + last
+            self._labels[row].extend(sequence.labels)
         return self._feed(self.model.embed(batch), batch.is_present, batch.blocks)
 
     def _feed(self, embeddings_BLH: Tensor, is_present_BL: Tensor, blocks_BL: Tensor) -> Tensor:
@@ -168,7 +167,7 @@ class Dialogue:
         for row, (id_, open_) in enumerate(zip(ids, is_open, strict=True)):
             if open_:
                 self._said[row].append(id_)
-                self._said_last[row].append(id_)
+                self._labels[row].append(id_)
         ids_B1 = torch.tensor(ids, device=device)[:, None]
         present = torch.tensor(is_open, device=device)[:, None]
         embeddings = self.model.backbone.get_input_embeddings()(ids_B1)
@@ -215,7 +214,7 @@ class Dialogue:
         self._cache.batch_select_indices(index)
         self._present = self._present[index]
         self._said = [list(self._said[row]) for row in chosen]
-        self._said_last = [list(self._said_last[row]) for row in chosen]
+        self._labels = [list(self._labels[row]) for row in chosen]
         self.plans = [self.plans[row] for row in chosen]
         self._last = None if self._last is None else self._last[index]
 
@@ -252,7 +251,7 @@ class Dialogue:
         places = slice(len(before), len(before) + self.model.config.num_tokens)
         states = []
         for dialogue in dialogues:
-            said = [[*last, before.ids[0]] for last in dialogue._said_last]
+            said = [[*said_last(labels), before.ids[0]] for labels in dialogue._labels]
             hidden = dialogue.read([whole] * rows)[:, places]
             states.append(self.model.connected(hidden, padded_ids(said).to(self.model.device)))
         return draw_tokens(self.model, states[0], sampling, self.generator, *states[1:])

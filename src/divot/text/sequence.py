@@ -107,10 +107,6 @@ class Sequence:
         self.blocks.extend([block] * len(ids))
         self.bare.extend([False] * len(ids))
 
-    def said_last(self) -> list[int]:
-        """The ids at the end, without a gap, that the model is to say."""
-        return [*reversed(list(takewhile(lambda label: label != IGNORED, reversed(self.labels))))]
-
     def draw_bare(self, share: float, rng: random.Random) -> None:
         """Keep from the places of `share` of the written clips some of the tokens before them, in training.
 
@@ -119,6 +115,11 @@ class Sequence:
         """
         rates = [rng.random() if rng.random() < share else 0.0 for _ in range(self.clips_written)]
         self.bare = [block != NO_BLOCK and rng.random() < rates[block] for block in self.blocks]
+
+
+def said_last(labels: Many[int]) -> list[int]:
+    """The ids at the end of some labels, without a gap, that the model says."""
+    return [*takewhile(lambda label: label != IGNORED, reversed(labels))][::-1]
 
 
 def packed(sequences: Many[Sequence]) -> Sequence:
@@ -282,7 +283,7 @@ class SequenceBuilder:
 
     def _add_written(self, sequence: Sequence, is_image: bool) -> None:
         opening, closing = self.opening(is_image), self.closing(is_image)
-        sequence.said.append([*sequence.said_last(), opening[0]])
+        sequence.said.append([*said_last(sequence.labels), opening[0]])
         # The model says that a clip comes; inside, there is nothing to choose.
         sequence.add(opening[:1], is_learned=True)
         sequence.add(opening[1:])
