@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from divot.config.errors import CheckpointError
+from divot.config.models import ConnectorConfig
 from divot.lm.model import DivotLM
 from divot.weights import official_llm_files
 from divot.weights.official import convert_official, convert_to_official
@@ -16,7 +17,7 @@ from divot.weights.official_llm_files import LANGUAGE_FOLDERS, TOKENIZER_FOLDER,
 from divot.weights.official_llm_reading import read_language_models
 from divot.weights.official_llm_tokenizer import read_tokenizer
 from divot.weights.report import ConversionReport
-from divot.weights.store import ModelFolder, write_model_folder
+from divot.weights.store import ModelFolder, add_language_model, write_model_folder
 from weights.small import (
     assert_same_files,
     official_tensors,
@@ -111,6 +112,18 @@ def test_whole_release_comes_in_and_goes_back_with_the_same_bits(dtype, tmp_path
     for path in (released / TOKENIZER_FOLDER).iterdir():
         assert (tmp_path / "back" / TOKENIZER_FOLDER / path.name).read_bytes() == path.read_bytes()
     with pytest.raises(CheckpointError, match="exists"):
+        convert_to_official(tmp_path / "model", tmp_path / "back")
+
+
+def test_a_connector_cannot_be_written_as_official_files(tmp_path):
+    released = write_released(tmp_path / "released", *official_tensors())
+    write_language_models(released, torch.float32)
+    convert_official(released, tmp_path / "model")
+    model = ModelFolder.open(tmp_path / "model")
+    lm = model.language_model("generation")
+    lm.take_writing(connector=ConnectorConfig(depth=1, words_depth=1, width=16, num_heads=2))
+    add_language_model(model.path, "generation", lm)
+    with pytest.raises(CheckpointError, match="has a connector, which the official code does not know"):
         convert_to_official(tmp_path / "model", tmp_path / "back")
 
 
