@@ -1,7 +1,7 @@
 """Train `tiny` further on whatever is there, and measure what came of it.
 
-    python benchmarks/gpu/train_tiny.py --out OUT [--stage tokenizer|distill|lm|adapt] [--start MODEL] [--minutes 7]
-        [--steps N] [--parts 2] [--set NAME=VALUE ...] [--layers N] [--clips 100] [--smoke]
+    python benchmarks/gpu/train_tiny.py --out OUT [--stage tokenizer|detokenizer|distill|lm|adapt] [--start MODEL]
+        [--minutes 7] [--steps N] [--parts 2] [--set NAME=VALUE ...] [--layers N] [--clips 100] [--smoke]
 
 Goes on from the weights in MODEL (the bundled ones, or OUT/model of the run before), so any number of runs can follow
 each other. The first steps are timed, and the schedule is laid over as many as the minutes hold. Writes OUT/model after
@@ -35,7 +35,7 @@ from divot.train.run import train
 from divot.weights.store import DEFAULT_LANGUAGE_MODEL, ModelFolder, add_language_model
 
 # Clips of a step. A GPU takes many more than a CPU in the same time; fewer would leave it waiting.
-BATCH_SIZES = {"tokenizer": 128, "distill": 512, "lm": 256, "adapt": 128}
+BATCH_SIZES = {"tokenizer": 128, "detokenizer": 128, "distill": 512, "lm": 512, "adapt": 128}
 NUM_TIMED, NUM_BETWEEN = 40, 10
 # Of the minutes, that go to steps: models are built and data workers begin, twice.
 STEPS_SHARE = 0.93
@@ -155,7 +155,7 @@ def main() -> None:
     }
     if clips:
         measured = Divot.from_pretrained(model)
-        if given.stage in ("tokenizer", "distill"):
+        if given.stage in ("tokenizer", "detokenizer", "distill"):
             result = evaluate_world_reconstruction(measured, seed=1, count=clips)
         else:
             result = evaluate_world(measured, 1, clips, num_stories=max(1, clips // 10))
