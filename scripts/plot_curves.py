@@ -42,6 +42,7 @@ LANGUAGE = {
     "tiny_language_metrics_full": "full captions",
     "tiny_language_metrics_gpu": "new tokens, six layers, on a GPU",
     "tiny_language_metrics_gpu_further": "the same",
+    "tiny_language_metrics_gpu_plans": "plans and a connector, on a GPU",
 }
 
 

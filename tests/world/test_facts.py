@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from divot.world import Background, Event, Scene, Sprite, caption, captions, sample_scene
+from divot.world import Background, Event, Scene, Sprite, caption, captions, render, sample_scene
 from divot.world.captioning import STYLES
 from divot.world.facts import AT_ONCE, Fact, caption_f1, caption_facts, fact_f1, scene_facts
 
@@ -35,6 +35,17 @@ def test_facts_of_one_sprite_are_its_name_size_place_and_events_in_order():
         Fact("background", "kind", "dotted"),
         Fact("background", "colour", "dark grey"),
     }
+
+
+def test_a_gradient_is_the_same_told_from_either_end():
+    one = Scene(Background("gradient", "beige", to_colour="teal", angle_deg=45), (HEART,))
+    other = Scene(Background("gradient", "teal", to_colour="beige", angle_deg=225), (HEART,))
+    # Within rounding: nobody who sees the clip could tell which of the two it is.
+    assert np.abs(render(one, 64).astype(int) - render(other, 64)).max() <= 1
+    assert scene_facts(one) == scene_facts(other)
+    assert caption_f1(caption(other, np.random.default_rng(0)), one) == 1
+    third = Scene(Background("gradient", "beige", to_colour="brown", angle_deg=45), (HEART,))
+    assert caption_f1(caption(third, np.random.default_rng(0)), one) < 1
 
 
 def test_short_captions_tell_neither_place_nor_size_nor_way_nor_background():

@@ -9,6 +9,7 @@ Letters: B batch of clips, F frames, N tokens, D width.
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,21 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from divot.config.errors import CheckpointError
+from divot.config.files import written_whole
 from divot.config.models import AutoencoderConfig
 from divot.config.presets import PRESET_NAMES, preset
 from divot.config.training import TrainConfig
 from divot.data.clips import ClipDataset, to_batch
 from divot.detokenizer import VideoDetokenizer
-from divot.detokenizer.objective import draw_timesteps, velocity_loss
+from divot.detokenizer.objective import draw_timesteps, edge_weights, velocity_loss
 from divot.detokenizer.vae import load_autoencoder
 from divot.layers.component import read_weights
 from divot.tokenizer import VideoTokenizer
 from divot.train.stage import Stage
 from divot.video.clips import SEEN_FRAMES
 from divot.video.transform import signed, to_uint8
+from divot.weights.contents import RECONSTRUCTION
+from divot.weights.store import ModelFolder, add_detokenizer, refuse_foreign_folder, write_model_folder
 
 # Clips of a batch that are shown.
 NUM_SHOWN = 4
@@ -87,6 +91,8 @@ def denoising_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """Mean v-prediction error of clips under tokens, and that of the clips at the last time alone.
 
+    Where edges count more (`edge_weight`), both are of errors so weighed.
+
     Args:
         detokenizer: what de-noises.
         clips_BFCHW: [B, F, 3, S, S] in [-1, 1].
@@ -104,8 +110,16 @@ def denoising_loss(
         is_dropped = (drawn < config.condition_drop).to(latents.device)
         null = detokenizer.null_tokens.to(tokens_BND)
         tokens_BND = torch.where(is_dropped[:, None, None], null, tokens_BND)
+    weights = None
+    if config.edge_weight > 0:
+        weights = edge_weights(clips_BFCHW, latents.shape[-1], config.edge_weight)
     losses = velocity_loss(
-        lambda x, t: detokenizer.predict(x, t, tokens_BND), detokenizer.schedule, latents, noise, times
+        lambda x, t: detokenizer.predict(x, t, tokens_BND),
+        detokenizer.schedule,
+        latents,
+        noise,
+        times,
+        weights,
     )
     is_last = times == total - 1
     last = float(losses.detach()[is_last].mean()) if bool(is_last.any()) else float("nan")
@@ -136,12 +150,10 @@ class DiffusionStage(Stage):
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
         models = preset(config.preset)
-        if config.init_model is not None:
-            from divot.weights.store import ModelFolder
-
-            folder = ModelFolder.open(config.init_model)
-            tokenizer, detokenizer = folder.tokenizer(), folder.detokenizer("reconstruct")
-            self.preset = folder.preset
+        self.folder = None if config.init_model is None else ModelFolder.open(config.init_model)
+        if self.folder is not None:
+            tokenizer, detokenizer = self.folder.tokenizer(), self.folder.detokenizer("reconstruct")
+            self.preset = self.folder.preset
         else:
             tokenizer, detokenizer = VideoTokenizer(models.tokenizer), VideoDetokenizer(models.detokenizer)
             self.preset = config.preset
@@ -175,11 +187,16 @@ class DiffusionStage(Stage):
         contact_sheet(rows, path.with_suffix(".png"))
 
     def save(self, module: nn.Module, folder: Path) -> None:
-        """Write a model folder, float16 on disk."""
+        """Write a model folder, float16 on disk: a new one, or that of init_model with another de-tokenizer."""
         assert isinstance(module, DiffusionModule)
-        from divot.weights.store import write_model_folder
-
         module.update_null_tokens()
+        if self.config.stage == "detokenizer" and self.folder is not None:
+            # The tokens are what they were: a language model that knows them goes on serving.
+            refuse_foreign_folder(folder)
+            with written_whole(folder) as beside:
+                shutil.copytree(self.folder.path, beside)
+                add_detokenizer(beside, RECONSTRUCTION, module.detokenizer)
+            return
         write_model_folder(
             folder,
             module.tokenizer,

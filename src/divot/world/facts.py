@@ -23,7 +23,8 @@ class Fact(NamedTuple):
     Attributes:
         about: a sprite by colour and shape at the start, such as `red star`; `background`; or `order`.
         aspect: of a sprite `is`, `size`, `place`, `does 1`, `does 2`, `way 1` (of a spin) or `turns to`; of the
-            background `kind`, `colour` or `to colour`; of the order `first`.
+            background `kind` or `colour`; of the order `first`. A gradient has two colours, and no order among them:
+            a caption does not tell its angle, and from either colour to the other it can be the same picture.
         value: a word of the vocabulary, a place, a sprite's name, or `AT_ONCE`.
     """
 
@@ -59,9 +60,7 @@ def caption_facts(text: str) -> frozenset[Fact]:
     facts: set[Fact] = set()
     for kind, colour, near, far in _BACKGROUND.findall(words):
         facts.add(Fact("background", "kind", kind or "gradient"))
-        facts.add(Fact("background", "colour", colour or near))
-        if far:
-            facts.add(Fact("background", "to colour", far))
+        facts.update(Fact("background", "colour", one) for one in (colour, near, far) if one)
     story = _BACKGROUND.sub(" ", words)
     mentions = list(_SPRITE.finditer(story))
     told: dict[str, str] = {}
@@ -120,7 +119,7 @@ def _background_facts(background: Background) -> Iterable[Fact]:
     yield Fact("background", "kind", TEXTURE_WORDS.get(background.texture, background.kind))
     yield Fact("background", "colour", background.colour)
     if background.to_colour:
-        yield Fact("background", "to colour", background.to_colour)
+        yield Fact("background", "colour", background.to_colour)
 
 
 def _order_fact(name: str, clause: str, next_name: str) -> Iterable[Fact]:
