@@ -139,8 +139,6 @@ def test_settings_that_would_have_no_effect_are_refused(name, changes, named):
         ("tiny_adapt", {"language": {"prompt_drop": 0.1}}, "prompt_drop"),
         ("tiny_adapt", {"token_noise": 0.1}, "token_noise"),
         ("tiny_tokenizer", {"token_noise": -0.1}, "token_noise"),
-        ("tiny_distill", {"edge_weight": 1.0}, "edge_weight"),
-        ("tiny_tokenizer", {"edge_weight": -1.0}, "edge_weight"),
         ("tiny_tokenizer", {"distillation": {"num_tokens": 16}}, "distillation"),
         ("tiny_distill", {"distillation": {"num_tokens": 0}}, "distillation"),
         ("tiny_distill", {"init_model": None}, "tokenizer"),

@@ -4,7 +4,7 @@ import torch
 
 from detokenizer.small import Oracle
 from divot.config.models import ScheduleConfig
-from divot.detokenizer.objective import draw_timesteps, edge_weights, velocity_loss
+from divot.detokenizer.objective import draw_timesteps, velocity_loss
 from divot.detokenizer.schedule import NoiseSchedule
 
 SCHEDULE = NoiseSchedule(ScheduleConfig())
@@ -28,31 +28,6 @@ def test_loss_is_the_mean_square_of_the_error_of_each_sample():
     oracle = Oracle(SCHEDULE, x0)
     loss = velocity_loss(lambda x, t: oracle(x, t) + off, SCHEDULE, x0, noise, times)
     torch.testing.assert_close(loss, torch.tensor([0.0, 1.0, 9.0]), atol=1e-5, rtol=1e-5)
-
-
-def test_errors_count_where_there_are_edges():
-    frames = torch.full((2, 3, 3, 32, 32), -1.0)
-    # The left half of the second clip is white: its edge lies between two latent positions, and both are at it.
-    frames[1, ..., :16] = 1
-    weights = edge_weights(frames, 8, weight=8.0)
-    assert weights.shape == (2, 1, 3, 8, 8)
-    torch.testing.assert_close(weights.mean(dim=(1, 2, 3, 4)), torch.ones(2))
-    torch.testing.assert_close(weights[0], torch.ones(1, 3, 8, 8))
-    at_edge = weights[1, 0, :, :, 3:5]
-    torch.testing.assert_close(at_edge, torch.full_like(at_edge, 9 / 3))
-    elsewhere = weights[1, 0, :, :, [0, 1, 2, 5, 6, 7]]
-    torch.testing.assert_close(elsewhere, torch.full_like(elsewhere, 1 / 3))
-
-
-def test_weighed_loss_is_the_mean_of_the_weighed_squares():
-    x0, noise = batch()
-    times, off = torch.tensor([3, 400, 999]), torch.zeros(5, 5)
-    off[0, 0] = 2.0
-    weights = torch.ones(3, 1, 2, 5, 5)
-    weights[..., 0, 0] = 5.0
-    oracle = Oracle(SCHEDULE, x0)
-    loss = velocity_loss(lambda x, t: oracle(x, t) + off, SCHEDULE, x0, noise, times, weights)
-    torch.testing.assert_close(loss, torch.full((3,), 5 * 4 / 25), atol=1e-5, rtol=1e-5)
 
 
 def test_loss_of_half_precision_is_float32():

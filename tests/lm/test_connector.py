@@ -119,3 +119,9 @@ def test_it_does_not_go_with_tokens_one_by_one(connected):
             connected.backbone,
             connected.tokenizer,
         )
+
+
+@pytest.mark.parametrize("change", [{"num_heads": 3}, {"num_heads": 0}, {"words_depth": -1}, {"depth": -1}])
+def test_a_connector_that_cannot_be_built_is_refused(change):
+    with pytest.raises(RecipeError, match="connector"):
+        small_lm().take_writing(connector=dataclasses.replace(SIZES, **change))

@@ -171,18 +171,6 @@ def test_detokenizer_stage_leaves_the_tokens_and_what_knows_them(language_folder
     torch.testing.assert_close(other, one + 1, rtol=1e-2, atol=1e-2)
 
 
-def test_edges_count_more_in_each_clip_by_itself(model_folder, clips):
-    config = TrainConfig(stage="detokenizer", init_model=str(model_folder), edge_weight=8.0)
-    module = DiffusionStage(config).module.eval()
-    with torch.no_grad():
-        both = module(clips, chances())[0]
-        alone = [module(clips[k : k + 1], chances()[k : k + 1])[0] for k in range(2)]
-        module.config = dataclasses.replace(config, edge_weight=0.0)
-        plain = module(clips, chances())[0]
-    torch.testing.assert_close(both, torch.stack(alone).mean(), rtol=1e-4, atol=1e-6)
-    assert abs(float(both / plain) - 1) > 0.001
-
-
 def test_vae_stage_with_frozen_encoder_keeps_the_latents():
     config = TrainConfig(stage="vae", train_vae_encoder=False)
     module = VaeStage(config).module

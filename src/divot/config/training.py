@@ -224,9 +224,6 @@ class TrainConfig:
     """Share of the clips that are noised to the very last time of the schedule, where tokens are all there is."""
     condition_drop: float = 0.0
     """Share of the clips whose tokens are replaced by the null tokens (for guidance)."""
-    edge_weight: float = 0.0
-    """Where the loss is of de-noising, how much more an error counts at an edge than on an even ground, so that small
-    things are learned sooner; 0 counts all alike."""
     token_noise: float = 0.0
     """In the tokenizer, distill and de-tokenizer stages, the most noise on the tokens: each clip's variance is drawn
     from 0 to this, as a share of the mean square of its tokens. What is to survive it cannot be told in their last
@@ -351,13 +348,6 @@ class TrainConfig:
                 source,
                 f"condition_drop is {self.condition_drop}, but the {self.stage} stage drops no tokens",
                 "Leave it out, or train the de-tokenizer stage after it",
-            )
-        denoises = self.stage in ("tokenizer", "detokenizer", "adapt")
-        if self.edge_weight < 0 or (self.edge_weight > 0 and not denoises):
-            raise RecipeError(
-                source,
-                f"edge_weight is {self.edge_weight} in the {self.stage} stage",
-                "Give 0 or more, in the tokenizer, detokenizer or adapt stage",
             )
         has_noise = self.stage in ("tokenizer", "distill", "detokenizer")
         if self.token_noise < 0 or (self.token_noise > 0 and not has_noise):

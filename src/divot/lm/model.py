@@ -98,10 +98,18 @@ def build_head(config: HeadConfig, hidden_width: int, token_width: int) -> Head:
     raise RecipeError(named, "is not one", "Take gmm, regression, or diffusion (v_prediction, epsilon)")
 
 
-def _check_queries(config: LanguageModelConfig) -> None:
+def _check_writing(config: LanguageModelConfig) -> None:
     if config.queries not in QUERY_KINDS:
         raise RecipeError(f"queries {config.queries!r}", "is not a kind", f"Take {', '.join(QUERY_KINDS)}")
-    if config.connector.depth and config.queries == "autoregressive":
+    sizes = config.connector
+    is_small = min(sizes.width, sizes.num_heads, sizes.depth, sizes.words_depth + 1) < 1
+    if sizes.depth and (is_small or sizes.width % 2 or sizes.width % sizes.num_heads):
+        raise RecipeError(
+            f"connector {sizes}",
+            "cannot be built",
+            "Give sizes of 1 or more, and an even width that its heads divide",
+        )
+    if sizes.depth and config.queries == "autoregressive":
         raise RecipeError(
             "queries 'autoregressive'",
             "write token by token; a connector makes all places at once",
@@ -132,7 +140,7 @@ class DivotLM(nn.Module):
         self, config: LanguageModelConfig, backbone: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     ) -> None:
         super().__init__()
-        _check_queries(config)
+        _check_writing(config)
         self.config, self.tokenizer = config, tokenizer
         self.vocab = add_video_tokens(tokenizer)
         if backbone.get_input_embeddings().num_embeddings < len(tokenizer):
@@ -357,7 +365,7 @@ class DivotLM(nn.Module):
             queries=self.config.queries if queries is None else queries,
             connector=self.config.connector if connector is None else connector,
         )
-        _check_queries(config)
+        _check_writing(config)
         self.config = config
         if connector is not None:
             self.connector = self._new_connector()

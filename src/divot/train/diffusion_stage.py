@@ -25,7 +25,7 @@ from divot.config.presets import PRESET_NAMES, preset
 from divot.config.training import TrainConfig
 from divot.data.clips import ClipDataset, to_batch
 from divot.detokenizer import VideoDetokenizer
-from divot.detokenizer.objective import draw_timesteps, edge_weights, velocity_loss
+from divot.detokenizer.objective import draw_timesteps, velocity_loss
 from divot.detokenizer.vae import load_autoencoder
 from divot.layers.component import read_weights
 from divot.tokenizer import VideoTokenizer
@@ -91,8 +91,6 @@ def denoising_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """Mean v-prediction error of clips under tokens, and that of the clips at the last time alone.
 
-    Where edges count more (`edge_weight`), both are of errors so weighed.
-
     Args:
         detokenizer: what de-noises.
         clips_BFCHW: [B, F, 3, S, S] in [-1, 1].
@@ -110,16 +108,8 @@ def denoising_loss(
         is_dropped = (drawn < config.condition_drop).to(latents.device)
         null = detokenizer.null_tokens.to(tokens_BND)
         tokens_BND = torch.where(is_dropped[:, None, None], null, tokens_BND)
-    weights = None
-    if config.edge_weight > 0:
-        weights = edge_weights(clips_BFCHW, latents.shape[-1], config.edge_weight)
     losses = velocity_loss(
-        lambda x, t: detokenizer.predict(x, t, tokens_BND),
-        detokenizer.schedule,
-        latents,
-        noise,
-        times,
-        weights,
+        lambda x, t: detokenizer.predict(x, t, tokens_BND), detokenizer.schedule, latents, noise, times
     )
     is_last = times == total - 1
     last = float(losses.detach()[is_last].mean()) if bool(is_last.any()) else float("nan")
