@@ -26,7 +26,8 @@ from divot.evaluation.run_info import hardware, now, versions
 from divot.lm.model import DivotLM
 from divot.text.pieces import learn_pieces
 from divot.tokenizer import VideoTokenizer
-from divot.train.lm_stage import MAX_GROUPS, LanguageModule, TrainingBatch, to_training_batch
+from divot.train.lm_batch import MAX_GROUPS, TrainingBatch, to_training_batch
+from divot.train.lm_stage import LanguageModule
 
 PACKED_LENGTH = 2048
 TASKS = {"caption": 1.0, "question": 1.0, "generation": 1.0}
