@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from divot.train.stage import build_stage
 from divot.train.vae_stage import VaeStage
 from divot.train.vae_start import start_from_patches
 from divot.video.clips import SEEN_FRAMES
-from divot.weights.store import ModelFolder
+from divot.weights.store import ModelFolder, add_detokenizer
 from divot.world import clip
 
 
@@ -160,11 +161,14 @@ def test_dropped_condition_makes_the_loss_blind_to_the_clip_seen(model_folder, c
 
 
 def test_detokenizer_stage_leaves_the_tokens_and_what_knows_them(language_folder, tmp_path):
-    stage = build_stage(TrainConfig(stage="detokenizer", init_model=str(language_folder)))
+    start = tmp_path / "start"
+    shutil.copytree(language_folder, start)
+    before = add_detokenizer(start, "generation", ModelFolder.open(start).detokenizer("reconstruct"))
+    stage = build_stage(TrainConfig(stage="detokenizer", init_model=str(start)))
     with torch.no_grad():
         next(stage.module.detokenizer.unet.parameters()).add_(1)
     stage.save(stage.module, tmp_path / "model")
-    before, after = ModelFolder.open(language_folder), ModelFolder.open(tmp_path / "model")
+    after = ModelFolder.open(tmp_path / "model")
     assert after.contents.language_models == before.contents.language_models != {}
     assert after.tokenizer_hash == before.tokenizer_hash
     one, other = (next(folder.detokenizer("generate").unet.parameters()) for folder in (before, after))

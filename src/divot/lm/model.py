@@ -358,7 +358,7 @@ class DivotLM(nn.Module):
             connector: of a new connector; with a depth of 0 there is none; None keeps what is there.
 
         Raises:
-            RecipeError: if there are no such queries, or the connector does not go with them.
+            RecipeError: if there are no such queries, or the connector does not go with them or cannot be built.
         """
         config = dataclasses.replace(
             self.config,

@@ -12,7 +12,6 @@ Letters: B clips, F frames, N tokens a clip, D width of a token, S pixels.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,13 +43,12 @@ from divot.text import WriteClip, conversation
 from divot.text.sequence import Sequence, SequenceBuilder
 from divot.tokenizer import VideoTokenizer
 from divot.train.batches import sample_chance
-from divot.train.diffusion_stage import NUM_SHOWN, denoising_loss
+from divot.train.diffusion_stage import NUM_SHOWN, denoising_loss, save_detokenizer
 from divot.train.lm_stage import language_dataset
 from divot.train.stage import Stage
 from divot.video.clips import SEEN_FRAMES
 from divot.video.transform import signed, to_uint8
-from divot.weights.contents import GENERATION, RECONSTRUCTION
-from divot.weights.store import ModelFolder, add_detokenizer, refuse_foreign_folder, remove_parts
+from divot.weights.store import ModelFolder
 
 TASK = "generate"
 # Samples whose tokens are drawn at once for the cache.
@@ -279,10 +277,4 @@ class AdaptationStage(Stage):
     def save(self, module: nn.Module, folder: Path) -> None:
         """Write a model folder: that of init_model with this de-tokenizer in it, float16 on disk."""
         assert isinstance(module, AdaptationModule)
-        refuse_foreign_folder(folder)
-        with written_whole(folder) as beside:
-            shutil.copytree(self.folder.path, beside)
-            add_detokenizer(beside, self.config.adaptation.name, module.detokenizer)
-            if self.config.adaptation.name == RECONSTRUCTION:
-                # It is for every task: that which was adapted before would go on serving some.
-                remove_parts(beside, "detokenizers", [GENERATION])
+        save_detokenizer(self.folder, self.config.adaptation.name, module.detokenizer, folder)

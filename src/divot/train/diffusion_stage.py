@@ -9,7 +9,6 @@ Letters: B batch of clips, F frames, N tokens, D width.
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from divot.config.errors import CheckpointError
-from divot.config.files import written_whole
 from divot.config.models import AutoencoderConfig
 from divot.config.presets import PRESET_NAMES, preset
 from divot.config.training import TrainConfig
@@ -32,8 +30,8 @@ from divot.tokenizer import VideoTokenizer
 from divot.train.stage import Stage
 from divot.video.clips import SEEN_FRAMES
 from divot.video.transform import signed, to_uint8
-from divot.weights.contents import RECONSTRUCTION
-from divot.weights.store import ModelFolder, add_detokenizer, refuse_foreign_folder, write_model_folder
+from divot.weights.contents import GENERATION, RECONSTRUCTION
+from divot.weights.store import ModelFolder, add_detokenizer, changed_copy, remove_parts, write_model_folder
 
 # Clips of a batch that are shown.
 NUM_SHOWN = 4
@@ -180,12 +178,10 @@ class DiffusionStage(Stage):
         """Write a model folder, float16 on disk: a new one, or that of init_model with another de-tokenizer."""
         assert isinstance(module, DiffusionModule)
         module.update_null_tokens()
-        if self.config.stage == "detokenizer" and self.folder is not None:
+        if self.config.stage == "detokenizer":
             # The tokens are what they were: a language model that knows them goes on serving.
-            refuse_foreign_folder(folder)
-            with written_whole(folder) as beside:
-                shutil.copytree(self.folder.path, beside)
-                add_detokenizer(beside, RECONSTRUCTION, module.detokenizer)
+            assert self.folder is not None
+            save_detokenizer(self.folder, RECONSTRUCTION, module.detokenizer, folder)
             return
         write_model_folder(
             folder,
@@ -193,6 +189,15 @@ class DiffusionStage(Stage):
             {"reconstruction": module.detokenizer},
             preset=self.preset if self.preset in PRESET_NAMES else None,
         )
+
+
+def save_detokenizer(source: ModelFolder, name: str, detokenizer: VideoDetokenizer, folder: Path) -> None:
+    """Write a model folder: that of `source` with this de-tokenizer in it, float16 on disk."""
+    with changed_copy(source, folder) as beside:
+        add_detokenizer(beside, name, detokenizer)
+        if name == RECONSTRUCTION:
+            # It is for every task: that which was adapted before would go on serving some.
+            remove_parts(beside, "detokenizers", [GENERATION])
 
 
 def _load(part: nn.Module, folder: Path) -> None:

@@ -6,7 +6,6 @@ Letters: C clips, F frames that the tokenizer sees, S pixels.
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Many
 from dataclasses import replace
@@ -19,7 +18,7 @@ from torch import Tensor, distributed, nn
 from transformers import PreTrainedTokenizerBase
 
 from divot.config.errors import CheckpointError, DataError, RecipeError
-from divot.config.files import write_text, written_whole
+from divot.config.files import write_text
 from divot.config.models import ConnectorConfig, LanguageModelConfig
 from divot.config.presets import preset
 from divot.config.training import LanguageConfig, TrainConfig
@@ -42,7 +41,7 @@ from divot.weights.contents import DEFAULT_LANGUAGE_MODEL, LANGUAGE_TASKS
 from divot.weights.store import (
     ModelFolder,
     add_language_model,
-    refuse_foreign_folder,
+    changed_copy,
     remove_parts,
 )
 
@@ -330,10 +329,8 @@ class LanguageStage(Stage):
     def save(self, module: nn.Module, folder: Path) -> None:
         """Write a model folder: that of init_model with this language model in it, float16 on disk."""
         assert isinstance(module, LanguageModule)
-        refuse_foreign_folder(folder)
         name = self.config.language.name
-        with written_whole(folder) as beside:
-            shutil.copytree(self.folder.path, beside)
+        with changed_copy(self.folder, folder) as beside:
             contents = add_language_model(beside, name, module.lm).contents
             if name == DEFAULT_LANGUAGE_MODEL:
                 # It is for every task: those of other names would go on serving theirs.

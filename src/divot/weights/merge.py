@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from divot.config.errors import CheckpointError
-from divot.config.files import written_whole
-from divot.weights.store import ModelFolder, add_language_model, refuse_foreign_folder
+from divot.weights.store import ModelFolder, add_language_model, changed_copy
 
 
 def merge_model(source: str | Path, out: str | Path) -> list[str]:
@@ -24,11 +22,9 @@ def merge_model(source: str | Path, out: str | Path) -> list[str]:
         CheckpointError: if there is no such model or no LoRA in it, or `out` holds something else. Nothing is written
             then.
     """
-    refuse_foreign_folder(out)
     folder = ModelFolder.open(source)
     merged = []
-    with written_whole(out) as beside:
-        shutil.copytree(folder.path, beside)
+    with changed_copy(folder, out) as beside:
         for name in folder.contents.language_models:
             lm = folder.language_model(name, dtype=None)
             if lm.has_lora:

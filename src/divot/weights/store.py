@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -231,6 +232,19 @@ def refuse_foreign_folder(path: str | Path) -> None:
         raise CheckpointError(
             path, "exists and is no model folder", "Give a new or an empty folder to write to"
         )
+
+
+@contextmanager
+def changed_copy(source: ModelFolder, out: str | Path) -> Iterator[Path]:
+    """Gives a copy of a model folder to change within the block; whole it then takes its place at `out`, or not at all.
+
+    Raises:
+        CheckpointError: if `out` holds something else than a model.
+    """
+    refuse_foreign_folder(out)
+    with written_whole(out) as beside:
+        shutil.copytree(source.path, beside)
+        yield beside
 
 
 def write_model_folder(
