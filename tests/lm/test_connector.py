@@ -91,10 +91,11 @@ def test_a_plan_that_is_said_reaches_the_connector(connected):
     made = dialogue.write_clip(mean)
     plan = dialogue._said[0][len(prompt) : dialogue._said[0].index(connected.vocab.video_start)]
     assert plan
+    connected.take_plans(False)
     for is_said in (True, False):
         told = connected.builder().build([Words("make it")])
         told.add(plan, is_learned=is_said)
-        again = Dialogue(connected, [told]).write_clip(mean, is_planned=True)
+        again = Dialogue(connected, [told]).write_clip(mean)
         # Words that were read, not said, are not for the connector.
         assert torch.allclose(again, made, atol=1e-5) == is_said
 

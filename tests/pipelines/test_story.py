@@ -220,13 +220,17 @@ def test_more_clips_than_the_context_holds_are_refused_before_one_is_made(
 
 def test_plans_are_kept_beside_their_sentences(model, tmp_path, monkeypatch):
     lm = model.language_model("story")
-    before, planned = lm.config, {}
+    before, planned, heard = lm.config, {}, []
 
-    def planned_after(said):
+    def plan_of(said):
         planned[said] = f"plan {len(planned)}"
-        return said, planned[said]
+        return "", planned[said]
 
-    monkeypatch.setattr("divot.pipelines.story.sentence_and_plan", planned_after)
+    # What small random weights say is no plan: here all that follows the third piece is one.
+    monkeypatch.setattr("divot.lm.generate.sentence_and_plan", plan_of)
+    monkeypatch.setattr(
+        "divot.pipelines.story.opens_plan", lambda piece: heard.append(piece) or len(heard) % 4 == 0
+    )
     lm.take_plans(True)
     try:
         make_story(model, tmp_path / "one", TELL, 2, seed=3, words=WORDS)
@@ -235,6 +239,9 @@ def test_plans_are_kept_beside_their_sentences(model, tmp_path, monkeypatch):
     finally:
         lm.config = before
     assert [part.plan for part in first.parts] == ["plan 0", "plan 1"]
+    words = ["".join(heard[start : start + 3]) for start in (0, 4)]
+    assert [part.sentence.replace(" ", "") for part in first.parts] == [one.replace(" ", "") for one in words]
+    assert all(len(plan) > len(sentence) for plan, sentence in zip(planned, words, strict=False))
     record = json.loads((tmp_path / "two" / "story.json").read_text())
     assert [one["plan"] for one in record["clips"]] == ["plan 0", "plan 1", "plan 2"]
     assert "plan 0" not in (tmp_path / "two" / "index.html").read_text()

@@ -179,7 +179,6 @@ class Dialogue:
         sampling: TokenSampling = TokenSampling(),
         is_image: bool = False,
         words: Many[str] = (),
-        is_planned: bool = False,
     ) -> Tensor:
         """Write a clip in every row: `<vid> <frame>`, the queries, `</frame> </vid>`; gives tokens [B, N, D].
 
@@ -190,16 +189,14 @@ class Dialogue:
             is_image: write a picture.
             words: of each row, what its clip shall show; without them there is nothing to choose candidates by, and
                 one is written.
-            is_planned: the plan has been said.
         """
         how = settled(self.model, sampling)
-        plans = self.model.config.plans and not is_planned
         if how.candidates == 1 or not words:
-            return self._write_clip(how, is_image, plans)
+            return self._write_clip(how, is_image)
         rows, own = self.batch_size, self.generator
         self._take_rows([row for row in range(rows) for _ in range(how.candidates)])
         self.generator = spawned(own, rows, how.candidates)
-        written = self._write_clip(how, is_image, plans)
+        written = self._write_clip(how, is_image)
         of_each = [text for text in words for _ in range(how.candidates)]
         likely = caption_log_likelihoods(self.model, written, of_each, is_image)
         best = likely.view(rows, how.candidates).argmax(dim=1).tolist()
@@ -226,8 +223,8 @@ class Dialogue:
         told = [self.model.words([id_ for id_ in row if id_ is not None]) for row in rows]
         self.plans = [sentence_and_plan(words)[1] for words in told]
 
-    def _write_clip(self, sampling: SettledSampling, is_image: bool, plans: bool) -> Tensor:
-        if plans:
+    def _write_clip(self, sampling: SettledSampling, is_image: bool) -> Tensor:
+        if self.model.config.plans:
             self._plan(sampling)
         builder = self.model.builder()
         before = Sequence()

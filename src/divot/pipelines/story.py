@@ -5,7 +5,6 @@ Letters: N tokens a clip, D width of a token, S side of a frame in pixels.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from divot.config.errors import RecipeError
 from divot.lm.generate import PLAN_WORDS, Dialogue
 from divot.lm.model import DivotLM
 from divot.lm.sampling import TextSampling, TokenSampling
-from divot.text import STORY_FROM_CLIP, ReadClips, Turn, sentence_and_plan, story_segments
+from divot.text import STORY_FROM_CLIP, ReadClips, Turn, opens_plan, story_segments
 from divot.text.sequence import Sequence
 
 if TYPE_CHECKING:
@@ -108,22 +107,18 @@ def tell_story(
         shown = [first_clip]
     elif first_clip is not None:
         shown = [first_clip_tokens(divot, first_clip, fit)]
-    if lm.config.plans:
-        # A sentence and the plan of its clip are said in one go.
-        longest = words.max_new_tokens + PLAN_WORDS.max_new_tokens
-        words = dataclasses.replace(words, max_new_tokens=longest)
     begun = _begun(lm, instruction, len(shown), earlier)
     _refuse_longer_than_context(lm, len(begun), count, words)
     written = [told.tokens for told in earlier]
     dialogue = Dialogue(lm, [begun], [*shown, *written], torch.Generator().manual_seed(seed), written)
     for number in range(len(earlier), len(earlier) + count):
-        sentence, plan = _say_sentence(lm, dialogue, words)
+        sentence = _say_sentence(lm, dialogue, words)
         if on_sentence is not None:
             on_sentence(sentence)
-        tokens = dialogue.write_clip(sampling, words=[sentence], is_planned=True)[0].cpu()
+        tokens = dialogue.write_clip(sampling, words=[sentence])[0].cpu()
         dialogue.read([lm.builder().continuation([], [ReadClips()])], [tokens])
         frames = divot.decode(tokens, seed=seed + number, steps=steps, guidance=guidance, task=TASK)
-        yield StoryClip(sentence, tokens, frames, seed + number, plan)
+        yield StoryClip(sentence, tokens, frames, seed + number, dialogue.plans[0])
 
 
 def first_clip_tokens(divot: Divot, source: Source, fit: Fit = "crop") -> Tensor:
@@ -138,13 +133,14 @@ def first_clip_tokens(divot: Divot, source: Source, fit: Fit = "crop") -> Tensor
 def _refuse_longer_than_context(lm: DivotLM, length: int, count: int, words: TextSampling) -> None:
     if lm.context is None:
         return
-    # A sentence, its clip as it is written, and the clip as it is read back.
-    of_clip = words.max_new_tokens + 2 * len(lm.builder().continuation([], [ReadClips()]))
+    longest = words.max_new_tokens + (PLAN_WORDS.max_new_tokens if lm.config.plans else 0)
+    # A sentence and its plan, its clip as it is written, and the clip as it is read back.
+    of_clip = longest + 2 * len(lm.builder().continuation([], [ReadClips()]))
     fitting = max(0, (lm.context - length) // of_clip)
     if count > fitting:
         raise RecipeError(
             "clips",
-            f"is {count}: with sentences of up to {words.max_new_tokens} word pieces the language model's context "
+            f"is {count}: with sentences of up to {longest} word pieces the language model's context "
             f"of {lm.context} has room for {fitting}",
             f"Give --clips {fitting} or fewer" if fitting else "Begin another story",
         )
@@ -158,12 +154,16 @@ def _begun(lm: DivotLM, instruction: str, num_shown: int, earlier: Many[ToldClip
     return lm.builder().build(segments)
 
 
-def _say_sentence(lm: DivotLM, dialogue: Dialogue, words: TextSampling) -> tuple[str, str]:
-    """The next sentence and the plan of its clip; where they have no end, they are cut at their longest."""
+def _say_sentence(lm: DivotLM, dialogue: Dialogue, words: TextSampling) -> str:
+    """The next sentence, without the plan of its clip; where it has no end, it is cut at its longest."""
     starts = (lm.vocab.video_start, lm.vocab.image_start)
-    ids = [step[0] for step in dialogue.write_text(words, may_write_clip=True, may_end=False)]
-    said = [id_ for id_ in ids if id_ is not None and id_ not in starts]
-    if ids[-1] not in starts:
+    said: list[int] = []
+    for (id_,) in dialogue.write_text(words, may_write_clip=True, may_end=False):
+        assert id_ is not None
+        if id_ in starts or (lm.config.plans and opens_plan(lm.words([id_]))):
+            break
+        said.append(id_)
+    else:
         # Its last piece is not in the cache yet.
         dialogue.read([lm.builder().continuation(said[-1:], [])])
-    return sentence_and_plan(lm.words(said)) if lm.config.plans else (lm.words(said), "")
+    return lm.words(said)

@@ -138,6 +138,11 @@ def planned(plan: str) -> str:
     return f"({plan})"
 
 
+def opens_plan(piece: str) -> bool:
+    """Whether a plan begins with this piece of what is said before a clip."""
+    return piece.lstrip().startswith("(")
+
+
 def sentence_and_plan(said: str) -> tuple[str, str]:
     """What was said before a clip, its plan apart: what the parentheses at its end hold. Either may be empty."""
     depth, is_whole = 0, said.endswith(")")
