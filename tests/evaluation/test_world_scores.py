@@ -38,8 +38,8 @@ def knowing(monkeypatch):
             if tokens is None:
                 said.append("")
                 continue
-            near = min(range(COUNT), key=lambda i: float((known[i] - tokens[0]).abs().max()))
-            is_known = torch.equal(known[near], tokens[0])
+            near = min(range(COUNT), key=lambda i: float((known[i] - tokens[0, 0]).abs().max()))
+            is_known = torch.equal(known[near], tokens[0, 0])
             said.append(right.get((request, near), clips[near].caption) if is_known else "")
         return said
 
@@ -109,13 +109,13 @@ def test_same_seed_same_scores(model):
 
 def test_controls_show_something_else(model):
     clips = [world.clip(0, index, "test", 32) for index in range(3)]
-    tokens = [model.encode_clip(clip.frames) for clip in clips]
-    shown = world_scores._control_tokens(model, clips, tokens)
+    tokens = [model.encode_views(clip.frames, 2)[:, None] for clip in clips]
+    shown = world_scores._control_tokens(model, clips, tokens, 2)
     assert shown["no_video"] == [None] * 3
-    assert all(not torch.equal(other[0], own) for other, own in zip(shown["other_clip"], tokens, strict=True))
+    assert all(not torch.equal(other, own) for other, own in zip(shown["other_clip"], tokens, strict=True))
     assert torch.equal(shown["blank_video"][0], shown["blank_video"][1])
     still = np.repeat(clips[1].frames[8][None], 16, axis=0)
-    assert torch.equal(shown["one_frame"][1][0], model.encode_clip(still))
+    assert torch.equal(shown["one_frame"][1], model.encode_views(still, 2)[:, None])
 
 
 def test_one_clip_has_no_other_beside_it(model):

@@ -257,7 +257,14 @@ def test_temperature_0_of_components_takes_the_heaviest(lm):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"temperature": -1}, {"top_p": 0}, {"top_k": -1}, {"max_new_tokens": 0}, {"repetition_penalty": 0}],
+    [
+        {"temperature": -1},
+        {"temperature": 1e-39},
+        {"top_p": 0},
+        {"top_k": -1},
+        {"max_new_tokens": 0},
+        {"repetition_penalty": 0},
+    ],
 )
 def test_settings_out_of_range_are_named(wrong):
     with pytest.raises(RecipeError, match=next(iter(wrong))):

@@ -26,6 +26,7 @@ from divot.video import write_video
 from lm.small import small_lm
 
 SHORT = TextSampling(max_new_tokens=6)
+WARM = TextSampling(temperature=1.0, max_new_tokens=6)
 
 
 @pytest.fixture(scope="module")
@@ -64,18 +65,48 @@ def test_second_turn_on_the_cache_is_the_second_turn_from_the_start(model, frame
     whole.reads = [id_ in lm.vocab.places for id_ in ids]
     whole.clips_read = [0]
     whole.add([*[id_ for id_ in said if id_ != lm.vocab.eos], lm.vocab.eos, *rest])
-    dialogue = Dialogue(lm, [whole], talk.clips)
+    dialogue = Dialogue(lm, [whole], [clip[0] for clip in talk.clips])
     again = [step[0] for step in dialogue.write_text(SHORT)]
     assert lm.words(again) == second
 
 
 def test_many_requests_side_by_side_are_those_asked_alone(model, frames):
-    tokens = model.encode(frames)
+    tokens = model.encode(frames)[None]
     lm = model.language_model("ask")
     asked = ["what is it?", "where does the red star start?", "how many?"]
     together = answer(lm, [tokens, None, tokens], asked, SHORT)
     alone = [answer(lm, [t], [q], SHORT)[0] for t, q in zip([tokens, None, tokens], asked, strict=True)]
     assert together == alone
+
+
+def test_views_of_a_clip_are_read_as_one_says_what_is_likeliest_over_all(model, frames):
+    views = model.encode_views(frames, 3)
+    assert torch.allclose(views[0], model.encode_clip(frames), atol=1e-5)
+    lm = model.language_model("ask")
+    builder = lm.builder()
+    begun = [builder.build(lm.segments([Turn("what is it?", clips=1)]))]
+    alone = [Dialogue(lm, begun, [view]).next_scores().log_softmax(dim=-1) for view in views]
+    together = Dialogue(lm, begun * 3, list(views), views=3)
+    assert torch.allclose(together.next_scores(), torch.stack(alone).mean(dim=0), atol=1e-4)
+    assert all(len(step) == 1 for step in together.write_text(SHORT))
+
+
+def test_as_many_views_of_the_same_say_what_one_says(model):
+    # A clip of one colour is the same wherever it is moved.
+    plain = np.full((16, 8, 8, 3), 90, np.uint8)
+    one, three = (model.chat(plain, sampling=WARM, seed=5, views=views) for views in (1, 3))
+    assert [one.say(text) for text in ("what is it?", "and where?")] == [
+        three.say(text) for text in ("what is it?", "and where?")
+    ]
+    tokens = model.encode_views(plain, 3)[:, None]
+    asked = ["what is it?", "how many?"]
+    lm = model.language_model("ask")
+    assert answer(lm, [tokens] * 2, asked, SHORT) == answer(lm, [tokens[:1]] * 2, asked, SHORT)
+
+
+def test_more_views_than_there_are_are_refused(model, frames):
+    with pytest.raises(RecipeError, match=r"views: is 6. Give 1 to 5"):
+        model.chat(frames, views=6)
 
 
 def test_long_videos_are_read_in_twenty_clips(model):
@@ -108,7 +139,7 @@ def narrow(language_folder, monkeypatch):
 def test_more_clips_than_the_context_holds_are_refused_before_they_are_read(narrow, monkeypatch):
     long = np.zeros((16 * 9, 8, 8, 3), np.uint8)
     assert len(narrow.chat(long[: 16 * 7], sampling=SHORT).clips) == 7
-    monkeypatch.setattr(narrow, "encode", None)
+    monkeypatch.setattr(narrow, "encode_views", None)
     with pytest.raises(RecipeError, match=r"max_clips: 9 clips are too many .* 7 fit. Give --max-clips 7"):
         narrow.chat(long, sampling=SHORT)
 

@@ -138,6 +138,7 @@ def world(
     component_temperature: options.ComponentTemperature = None,
     text_guidance: options.TextGuidance = None,
     candidates: options.Candidates = None,
+    views: options.Views = None,
     model: options.Model = "tiny",
     device: options.Device = "auto",
     dtype: options.Dtype = DtypeName.float32,
@@ -164,6 +165,7 @@ def world(
             TokenSampling(is_mean, temperature, component_temperature, text_guidance, candidates),
             lambda share: on_progress(share, 0),
             num_stories,
+            views,
         )
         files = [] if json_file is None or as_json else write_world_report(scores, json_file)
     lines = [f"{name:<40} {text}  (n = {number})" for name, text, number in score_rows(scores)]

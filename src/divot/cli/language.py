@@ -44,6 +44,7 @@ def ask(
     top_p: TopP = 1.0,
     max_tokens: MaxWords = 256,
     max_clips: options.MaxClips = 20,
+    views: options.Views = None,
     fit: options.Fit = FitName.crop,
     model: options.Model = "tiny",
     device: options.Device = "auto",
@@ -60,10 +61,10 @@ def ask(
 
         sampling = _sampling(temperature, top_p, max_tokens)
         divot = Divot.from_pretrained(model, device, dtype.value)
-        talk = divot.chat(video, fit.value, sampling, seed, max_clips)
+        talk = divot.chat(video, fit.value, sampling, seed, max_clips, views)
         answer = talk.say(question)
     heard = {"video": video, "clips": len(talk.clips), "question": question, "answer": answer}
-    screen.result({**heard, **describe_chat(divot, sampling, seed, fit.value)}, answer)
+    screen.result({**heard, **describe_chat(divot, sampling, seed, fit.value, views)}, answer)
 
 
 def caption(
@@ -72,6 +73,7 @@ def caption(
     top_p: TopP = 1.0,
     max_tokens: MaxWords = 256,
     max_clips: options.MaxClips = 20,
+    views: options.Views = None,
     fit: options.Fit = FitName.crop,
     model: options.Model = "tiny",
     device: options.Device = "auto",
@@ -88,12 +90,12 @@ def caption(
     sampling = _sampling(temperature, top_p, max_tokens)
     divot = Divot.from_pretrained(model, device, dtype.value)
     screen, told, failed = Screen(as_json, quiet), {}, {}
-    how = describe_chat(divot, sampling, seed, fit.value)
+    how = describe_chat(divot, sampling, seed, fit.value, views)
     # Each is printed at once, and the JSON also after an error: nothing that was told is lost.
     try:
         for video in videos:
             try:
-                text = divot.chat(video, fit.value, sampling, seed, max_clips).caption()
+                text = divot.chat(video, fit.value, sampling, seed, max_clips, views).caption()
             except VideoReadError as error:
                 failed[video] = error.cause
                 print_warning(f"{video}: {error.cause}. It was left out")
@@ -112,6 +114,7 @@ def chat(
     top_p: TopP = 1.0,
     max_tokens: MaxWords = 256,
     max_clips: options.MaxClips = 20,
+    views: options.Views = None,
     fit: options.Fit = FitName.crop,
     model: options.Model = "tiny",
     device: options.Device = "auto",
@@ -122,7 +125,9 @@ def chat(
     from divot.pipelines.divot import Divot
 
     sampling = _sampling(temperature, top_p, max_tokens)
-    talk = Divot.from_pretrained(model, device, dtype.value).chat(video, fit.value, sampling, seed, max_clips)
+    talk = Divot.from_pretrained(model, device, dtype.value).chat(
+        video, fit.value, sampling, seed, max_clips, views
+    )
     is_person = sys.stdin.isatty()
     while True:
         if is_person:

@@ -98,6 +98,16 @@ Detokenizer = Annotated[
 MaxClips = Annotated[
     int, typer.Option("--max-clips", min=1, help="Most clips of two seconds that are read, evenly spread.")
 ]
+Views = Annotated[
+    int | None,
+    typer.Option(
+        "--views",
+        min=1,
+        max=5,
+        help="Times that each clip is read, each time moved by a little.",
+        show_default="the model's",
+    ),
+]
 VideoOut = Annotated[
     Path,
     typer.Option("--out", "-o", callback=_video_output, help="Video to write: .mp4, .gif or .webp."),

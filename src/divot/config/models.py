@@ -230,6 +230,9 @@ class LanguageModelConfig:
     """How evenly the components of a mixture are drawn, unless the caller says; 0 takes the likeliest."""
     candidates: int = 1
     """Clips that are drawn for one, of which the model keeps that which it reads best, unless the caller says."""
+    views: int = 1
+    """Times that a clip is read to answer about it, each time moved by a little, unless the caller says; said is what
+    is likeliest over all of them."""
     uses_chat_template: bool = False
     """Put requests in the tokenizer's own chat template instead of [INST] ... [/INST]."""
     backbone: dict[str, Any] = field(default_factory=dict)

@@ -104,6 +104,7 @@ def _tiny() -> ModelConfig:
         temperature=0.0,
         component_temperature=0.0,
         candidates=8,
+        views=3,
         has_token_statistics=True,
         keeps_places=True,
         backbone={

@@ -18,7 +18,7 @@ from divot import world
 from divot.evaluation.intervals import Interval, bootstrap_interval
 from divot.evaluation.run_info import hardware, now, versions
 from divot.evaluation.story_scores import story_scores
-from divot.pipelines.describe import answer
+from divot.pipelines.describe import answer, settled_views
 from divot.pipelines.generate import TASK, TokenSampling, settled, write_batch
 from divot.pipelines.sidecar import describe_language_model, describe_model
 from divot.text import caption_request
@@ -83,6 +83,7 @@ def evaluate_world(
     sampling: TokenSampling | None = None,
     on_progress: Progress | None = None,
     num_stories: int = 0,
+    views: int | None = None,
 ) -> WorldScores:
     """Scores on clips of the test split: combinations of shape, colour and motion that training never showed.
 
@@ -96,10 +97,12 @@ def evaluate_world(
         sampling: how tokens are drawn; None takes the default.
         on_progress: called with the share of the work that is done.
         num_stories: stories to have told, see `story_scores`.
+        views: times that each clip is read; None: as the model's config says.
 
     Raises:
         ValueError: if a number is out of range.
         CheckpointError: if the model lacks a part.
+        RecipeError: if there are not so many views.
     """
     if count < 1:
         raise ValueError(f"count: got {count}, wanted 1 or more")
@@ -108,21 +111,22 @@ def evaluate_world(
     size_px = model.tokenizer_config.frame_size
     clips = [world.clip(seed, index, "test", size_px) for index in range(count)]
     asked = [questions(clip.scene, np.random.default_rng([seed, index])) for index, clip in enumerate(clips)]
-    tokens = [model.encode_clip(clip.frames) for clip in clips]
     lm = model.language_model("ask")
+    views = settled_views(lm, views)
+    tokens = [_shown(model, clip.frames, views) for clip in clips]
     scores = WorldScores()
     tell(0.05)
 
-    correct = _answers(lm, [row[None] for row in tokens], asked)
+    correct = _answers(lm, tokens, asked)
     scores.measures.update(_shares_right(correct, seed))
     for kind in sorted({one.kind for one in correct}):
         scores.by_kind[kind] = _share_right([one for one in correct if one.kind == kind], seed)
     tell(0.2)
-    told = _batched(lm, [row[None] for row in tokens], [caption_request()] * count)
+    told = _batched(lm, tokens, [caption_request()] * count)
     scores.measures["captions"] = _facts_right(told, clips, seed)
     tell(0.35)
     if has_controls:
-        shown = _control_tokens(model, clips, tokens)
+        shown = _control_tokens(model, clips, tokens, views)
         for index, (control, shown_instead) in enumerate(shown.items()):
             scores.controls[control] = _shares_right(_answers(lm, shown_instead, asked), seed)
             tell(0.35 + 0.1 * (index + 1) / len(shown))
@@ -143,6 +147,7 @@ def evaluate_world(
         "seed": seed,
         "split": "test",
         "stories": num_stories,
+        "views": views,
         "questions": len(correct),
         "sampling": vars(settled(model.language_model(TASK), sampling)),
         "model": describe_model(model),
@@ -191,15 +196,20 @@ def _batched(lm: DivotLM, shown: Sequence[Tensor | None], requests: Sequence[str
     return said
 
 
+def _shown(model: Divot, frames: np.ndarray, views: int) -> Tensor:
+    """What the language model reads of a clip, [V, 1, N, D]."""
+    return model.encode_views(frames, views)[:, None]
+
+
 def _control_tokens(
-    model: Divot, clips: Sequence[world.WorldClip], tokens: Sequence[Tensor]
+    model: Divot, clips: Sequence[world.WorldClip], tokens: Sequence[Tensor], views: int
 ) -> dict[str, list[Tensor | None]]:
     """What is shown instead of each clip's own tokens."""
     size_px = model.tokenizer_config.frame_size
-    grey = model.encode_clip(np.full((CLIP_FRAMES, size_px, size_px, 3), 128, np.uint8))[None]
+    grey = _shown(model, np.full((CLIP_FRAMES, size_px, size_px, 3), 128, np.uint8), views)
     middle = CLIP_FRAMES // 2
     still = [
-        model.encode_clip(np.repeat(clip.frames[middle][None], CLIP_FRAMES, axis=0))[None] for clip in clips
+        _shown(model, np.repeat(clip.frames[middle][None], CLIP_FRAMES, axis=0), views) for clip in clips
     ]
     instead: dict[str, list[Tensor | None]] = {
         "no_video": [None] * len(clips),
@@ -207,7 +217,7 @@ def _control_tokens(
         "one_frame": list(still),
     }
     if len(clips) > 1:
-        instead["other_clip"] = [other[None] for other in _shifted(tokens)]
+        instead["other_clip"] = list(_shifted(tokens))
     return instead
 
 

@@ -48,6 +48,8 @@ class Dialogue:
         clips: tokens [N, D] of the clips that they read, over all rows in order.
         generator: chance of every draw: with one a row, each row draws what it would draw alone.
         written: as of `read`.
+        views: rows that say one thing together, one behind the other: the likeliest of the mean of their log
+            probabilities. They hold the same words, of one clip in several views. Such rows write no clips.
     """
 
     def __init__(
@@ -57,8 +59,9 @@ class Dialogue:
         clips: Many[Tensor] = (),
         generator: Chance = None,
         written: Many[Tensor] = (),
+        views: int = 1,
     ) -> None:
-        self.model, self.generator = model, generator
+        self.model, self.generator, self.views = model, generator, views
         self.plans = [""] * len(sequences)
         """Of each row, what was planned for the clip that was written last."""
         self._cache = DynamicCache(config=model.backbone.config)
@@ -110,9 +113,12 @@ class Dialogue:
         return hidden
 
     def next_scores(self) -> Tensor:
-        """Scores of the next id, float32 [B, V]."""
+        """Scores of the next id, float32 [B, V]; of rows that say one thing together [B / views, V]."""
         assert self._last is not None
-        return self.model.logits(self._last)
+        scores_BV = self.model.logits(self._last)
+        if self.views == 1:
+            return scores_BV
+        return scores_BV.log_softmax(dim=-1).unflatten(0, (-1, self.views)).mean(dim=1)
 
     @torch.no_grad()
     def write_text(
@@ -126,12 +132,12 @@ class Dialogue:
             may_end: let the end be said; without it a row goes on to a clip, or to its longest.
 
         Yields:
-            Of each row the id, None for a row that has stopped. End tokens are yielded too; the last id of a row is
-            not in the cache yet.
+            Of each row, or rows that say one thing together, the id, None for a row that has stopped. End tokens are
+            yielded too; the last id of a row is not in the cache yet.
         """
         vocab, chain = self.model.vocab, sampling.processors()
         stops = {vocab.eos, vocab.video_start, vocab.image_start}
-        is_open = [True] * self.batch_size
+        is_open = [True] * (self.batch_size // self.views)
         for step in range(sampling.max_new_tokens):
             scores = without_places(self.next_scores(), vocab, may_write_clip, may_end)
             ids = self._choose(scores, sampling, chain, is_open)
@@ -148,7 +154,7 @@ class Dialogue:
         if len(chain):
             rows = [
                 chain(torch.tensor([said], device=scores_BV.device), scores[None])[0]
-                for said, scores in zip(self._said, scores_BV, strict=True)
+                for said, scores in zip(self._said[:: self.views], scores_BV, strict=True)
             ]
             scores_BV = torch.stack(rows)
         if sampling.temperature == 0:
@@ -164,6 +170,8 @@ class Dialogue:
 
     def _say(self, ids: list[int], is_open: list[bool]) -> None:
         device = self.model.device
+        ids = [id_ for id_ in ids for _ in range(self.views)]
+        is_open = [open_ for open_ in is_open for _ in range(self.views)]
         for row, (id_, open_) in enumerate(zip(ids, is_open, strict=True)):
             if open_:
                 self._said[row].append(id_)

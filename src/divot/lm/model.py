@@ -1,18 +1,11 @@
 """Divot-LLM: a causal language model that reads video tokens and, at its queries, writes them.
 
-lm/
-  config.json          sizes and head
-  model.safetensors    input projection, connector, head, statistics of the tokens
-  backbone/            the language model and its tokenizer in Hugging Face form
-  adapter/             a LoRA on the backbone in peft's form, if it has not been merged
-
 Letters: B batch, L length, R clips read, W clips written, N tokens a clip, D width of a token, H width of the backbone.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,32 +13,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from divot.config.errors import CheckpointError, RecipeError
-from divot.config.files import write_json, written_whole
-from divot.config.merge import from_mapping
-from divot.config.models import (
-    PREDICTIONS,
-    QUERY_KINDS,
-    ConnectorConfig,
-    HeadConfig,
-    LanguageModelConfig,
-)
-from divot.layers.component import (
-    CONFIG_FILE,
-    WEIGHTS_FILE,
-    local_folder,
-    read_component_config,
-    read_weights,
-    refuse_other_folder,
-)
-from divot.lm.backbone import add_lora, as_cache, attention_mask, load_backbone, load_words, new_backbone
+from divot.config.errors import RecipeError
+from divot.config.models import QUERY_KINDS, ConnectorConfig, HeadConfig, LanguageModelConfig
+from divot.layers.component import local_folder
+from divot.lm.backbone import add_lora, as_cache, attention_mask, new_backbone
 from divot.lm.batch import NO_ID, LanguageBatch
 from divot.lm.connector import Connector, places
-from divot.lm.heads import DiffusionHead, GaussianMixtureHead, RegressionHead
+from divot.lm.folder import load_model, save_model
+from divot.lm.heads import GaussianMixtureHead, build_head
+from divot.lm.units import principal_units
 from divot.text import Turn, conversation, plain_answer
 from divot.text.sequence import IGNORED, NO_BLOCK, Segment, SequenceBuilder
 from divot.text.vocab import add_video_tokens
@@ -54,11 +33,6 @@ if TYPE_CHECKING:
     from transformers import Cache, PreTrainedTokenizerBase
 
     from divot.config.training import LoRAConfig
-
-BACKBONE_FOLDER, ADAPTER_FOLDER = "backbone", "adapter"
-# Of the mean variance along the tokens' axes: one with less is not blown up to 1.
-_LEAST_VARIANCE = 0.01
-Head = GaussianMixtureHead | RegressionHead | DiffusionHead
 
 
 @dataclass(frozen=True)
@@ -79,23 +53,6 @@ def _input_projection(token_width: int, hidden_width: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(token_width, hidden_width), nn.GELU(), nn.Linear(hidden_width, hidden_width)
     )
-
-
-def build_head(config: HeadConfig, hidden_width: int, token_width: int) -> Head:
-    """The head that the settings name.
-
-    Raises:
-        RecipeError: if there is none of that name.
-    """
-    if config.kind == "gmm":
-        return GaussianMixtureHead(hidden_width, token_width, config.num_components, config.added_variance)
-    if config.kind == "regression":
-        return RegressionHead(hidden_width, token_width, config.cosine_weight)
-    if config.kind == "diffusion" and config.prediction in PREDICTIONS:
-        kind = cast(Any, config.prediction)
-        return DiffusionHead(hidden_width, token_width, config.width, config.depth, kind, config.num_steps)
-    named = f"head {config.kind!r} with prediction {config.prediction!r}"
-    raise RecipeError(named, "is not one", "Take gmm, regression, or diffusion (v_prediction, epsilon)")
 
 
 def _check_writing(config: LanguageModelConfig) -> None:
@@ -153,8 +110,9 @@ class DivotLM(nn.Module):
         self.head = build_head(config.head, hidden_width, config.token_width)
         self._start_units()
         self.connector = self._new_connector()
-        # Outside the registered modules: it holds the backbone a second time.
-        self._adapted: list[nn.Module] = []
+        self.adapted: list[nn.Module] = []
+        """The backbone as peft has wrapped it, if there is a LoRA on it; outside the registered modules, since it holds
+        the backbone a second time."""
 
     @classmethod
     def new(cls, config: LanguageModelConfig, tokenizer: PreTrainedTokenizerBase) -> DivotLM:
@@ -216,14 +174,8 @@ class DivotLM(nn.Module):
             keeps_axes: turn the axes towards those of now, that the weights know: for a tokenizer trained further.
         """
         flat = tokens_KND.double().flatten(0, -2)
-        mean = flat.mean(dim=0)
-        variances, axes = torch.linalg.eigh(flat.T.cov())
-        axes = axes / variances.clamp(min=_LEAST_VARIANCE * float(variances.mean())).sqrt()
-        if keeps_axes:
-            # The rotation under which the same tokens come nearest to what they were (orthogonal Procrustes).
-            now, before = (flat - mean) @ axes, self.scaled(tokens_KND).double().flatten(0, -2)
-            left, _, right = torch.linalg.svd(now.T @ before)
-            axes = axes @ left @ right
+        known = self.scaled(tokens_KND).double().flatten(0, -2) if keeps_axes else None
+        mean, axes = principal_units(flat, known)
         self.token_mean.copy_(mean)
         self.token_axes.copy_(axes)
 
@@ -412,18 +364,18 @@ class DivotLM(nn.Module):
 
     def add_lora(self, config: LoRAConfig) -> None:
         """Freeze the backbone but for a LoRA, its norms and the rows of the special tokens."""
-        self._adapted = [add_lora(self.backbone, config, self.vocab.special)]
+        self.adapted = [add_lora(self.backbone, config, self.vocab.special)]
 
     def merge_lora(self) -> None:
         """Fold the LoRA into the backbone's weights."""
-        if self._adapted:
-            self.backbone = cast(Any, self._adapted[0]).merge_and_unload()
-            self._adapted = []
+        if self.adapted:
+            self.backbone = cast(Any, self.adapted[0]).merge_and_unload()
+            self.adapted = []
 
     @property
     def has_lora(self) -> bool:
         """Whether a LoRA lies on the backbone."""
-        return bool(self._adapted)
+        return bool(self.adapted)
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
         """Write the model as one whole folder; a LoRA is written beside its untouched backbone.
@@ -435,27 +387,7 @@ class DivotLM(nn.Module):
         Raises:
             CheckpointError: if the folder holds something else.
         """
-        folder = Path(folder)
-        refuse_other_folder(folder)
-        own = {k: v for k, v in self.state_dict().items() if not k.startswith("backbone.")}
-        with written_whole(folder) as beside:
-            beside.mkdir()
-            config = dataclasses.replace(self.config, backbone={})
-            write_json(beside / CONFIG_FILE, {"component": "DivotLM", **dataclasses.asdict(config)})
-            # The units of the tokens stay exact.
-            units = {name: own.pop(name).detach().cpu() for name in ("token_mean", "token_axes")}
-            save_file(_stored(own, dtype) | units, beside / WEIGHTS_FILE, metadata={"format": "pt"})
-            backbone, state = self.backbone, None
-            if self._adapted:
-                adapted = cast(Any, self._adapted[0])
-                adapted.save_pretrained(beside / ADAPTER_FOLDER)
-                state = _without_lora(backbone.state_dict())
-            backbone.save_pretrained(
-                beside / BACKBONE_FOLDER, state_dict=_stored(state or backbone.state_dict(), dtype)
-            )
-            if dtype is not None:
-                _note_dtype(beside / BACKBONE_FOLDER / CONFIG_FILE, dtype)
-            self.tokenizer.save_pretrained(beside / BACKBONE_FOLDER)
+        save_model(self, Path(folder), dtype)
 
     @classmethod
     def from_pretrained(
@@ -470,62 +402,4 @@ class DivotLM(nn.Module):
         Raises:
             CheckpointError: if a file is missing or damaged, or does not fit.
         """
-        folder = local_folder(path_or_id, subfolder)
-        settings = read_component_config(folder)
-        if settings.pop("component", "DivotLM") != "DivotLM":
-            raise CheckpointError(folder, "does not hold a DivotLM", "See `divot inspect` for what it is")
-        try:
-            config = from_mapping(LanguageModelConfig, settings, folder / CONFIG_FILE)
-        except RecipeError as error:
-            raise CheckpointError(error.source, error.cause, error.remedy) from error
-        backbone = load_backbone(folder / BACKBONE_FOLDER, dtype, attention)
-        tokenizer = load_words(folder / BACKBONE_FOLDER)
-        model = cls(config, backbone, tokenizer)
-        state = read_weights(folder / WEIGHTS_FILE)
-        expected = {k: v.shape for k, v in model.state_dict().items() if not k.startswith("backbone.")}
-        if {k: v.shape for k, v in state.items()} != expected:
-            raise CheckpointError(
-                folder / WEIGHTS_FILE, "does not fit its config", "Take all files from the same save"
-            )
-        model.load_state_dict(state, strict=False)
-        for part in (model.input_projection, model.connector, model.head):
-            if part is not None:
-                part.to(backbone.dtype)
-        if (folder / ADAPTER_FOLDER).is_dir():
-            model._put_on(folder / ADAPTER_FOLDER)
-        return model.eval()
-
-    def _put_on(self, folder: Path) -> None:
-        from peft import PeftModel
-
-        try:
-            self._adapted = [PeftModel.from_pretrained(self.backbone, folder)]
-        except Exception as error:
-            raise CheckpointError(
-                folder, f"is no adapter of this backbone ({error})", "Copy it again"
-            ) from error
-
-
-def _note_dtype(config_file: Path, dtype: torch.dtype) -> None:
-    # transformers writes the type in memory.
-    settings = json.loads(config_file.read_text(encoding="utf-8"))
-    write_json(config_file, {**settings, "dtype": str(dtype).removeprefix("torch.")})
-
-
-def _stored(state: dict[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
-    return {
-        k: v.detach().to(dtype=dtype if v.is_floating_point() else None, device="cpu").contiguous()
-        for k, v in state.items()
-    }
-
-
-def _without_lora(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The backbone's own tensors under their own names, of a backbone that peft has wrapped."""
-    plain = {}
-    for name, tensor in state.items():
-        if "lora_" in name or "modules_to_save." in name or "token_adapter.trainable" in name:
-            continue
-        for wrapper in (".base_layer", ".original_module", ".token_adapter"):
-            name = name.replace(wrapper, "")
-        plain[name] = tensor
-    return plain
+        return load_model(cls, local_folder(path_or_id, subfolder), dtype, attention)

@@ -27,6 +27,8 @@ from divot.text.vocab import VideoVocab
 
 # Draws of a token among which guidance chooses.
 _GUIDED_DRAWS = 32
+# Scores over less than this would leave the range of numbers.
+_LEAST_TEMPERATURE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,10 @@ class TextSampling:
 
     def __post_init__(self) -> None:
         ranges = {
-            "temperature": (0 <= self.temperature < math.inf, "0 or more"),
+            "temperature": (
+                self.temperature == 0 or _LEAST_TEMPERATURE <= self.temperature < math.inf,
+                f"0, or {_LEAST_TEMPERATURE} or more",
+            ),
             "top_p": (0 < self.top_p <= 1, "above 0, at most 1"),
             "top_k": (self.top_k >= 0, "0 or more"),
             "repetition_penalty": (0 < self.repetition_penalty < math.inf, "above 0"),

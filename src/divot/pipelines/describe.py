@@ -18,9 +18,10 @@ from divot.config.versions import versions
 from divot.lm.generate import Dialogue
 from divot.lm.model import DivotLM
 from divot.lm.sampling import TextSampling
-from divot.pipelines.clips import MAX_SPREAD_CLIPS, count_clips, is_still
+from divot.pipelines.clips import MAX_SPREAD_CLIPS, count_clips, is_still, seen_clips
 from divot.pipelines.sidecar import describe_language_model, describe_model
 from divot.text import Turn, caption_request
+from divot.video import MAX_VIEWS
 
 if TYPE_CHECKING:
     from divot.pipelines.clips import Source
@@ -44,19 +45,22 @@ def answer(
 
     Args:
         lm: the language model.
-        clips: for each request the tokens [K, N, D] it is about; None for a request without a video.
+        clips: for each request the tokens [V, K, N, D] it is about, of all requests in as many views; None for a
+            request without a video.
         requests: what is asked.
         sampling: how words are chosen.
         generator: chance of the choices.
     """
     builder = lm.builder()
+    views = max((len(tokens) for tokens in clips if tokens is not None), default=1)
     sequences = [
-        builder.build(lm.segments([Turn(request, clips=0 if tokens is None else len(tokens))]))
+        builder.build(lm.segments([Turn(request, clips=0 if tokens is None else tokens.shape[1])]))
         for tokens, request in zip(clips, requests, strict=True)
+        for _ in range(views)
     ]
-    shown = [row for tokens in clips if tokens is not None for row in tokens]
+    shown = [row for tokens in clips if tokens is not None for row in tokens.flatten(0, 1)]
     said: list[list[int]] = [[] for _ in requests]
-    for step in Dialogue(lm, sequences, shown, generator).write_text(sampling):
+    for step in Dialogue(lm, sequences, shown, generator, views=views).write_text(sampling):
         for ids, id_ in zip(said, step, strict=True):
             if id_ is not None:
                 ids.append(id_)
@@ -72,11 +76,26 @@ def clips_that_fit(lm: DivotLM, request: str, max_new_tokens: int) -> int | None
     return max(0, (lm.context - words - max_new_tokens) // clip_length)
 
 
-def describe_chat(divot: Divot, sampling: TextSampling, seed: int, fit: Fit) -> dict[str, Any]:
+def settled_views(lm: DivotLM, views: int | None) -> int:
+    """Views of a clip that are read: what is asked for, else what the model's config says.
+
+    Raises:
+        RecipeError: if there are not so many.
+    """
+    views = lm.config.views if views is None else views
+    if not 1 <= views <= MAX_VIEWS:
+        raise RecipeError("views", f"is {views}", f"Give 1 to {MAX_VIEWS}")
+    return views
+
+
+def describe_chat(
+    divot: Divot, sampling: TextSampling, seed: int, fit: Fit, views: int | None = None
+) -> dict[str, Any]:
     """Who answers and how, for a record."""
     return {
         "seed": seed,
         "fit": fit,
+        "views": settled_views(divot.language_model(TASK), views),
         "model": describe_model(divot),
         "language_model": describe_language_model(divot, TASK, words=asdict(sampling)),
         "versions": versions(),
@@ -93,10 +112,12 @@ class Chat:
         sampling: how words are chosen.
         seed: same seed and same requests, same answers.
         max_clips: clips of two seconds that are read of the video at most, evenly spread over it.
+        views: times that each is read, see `LanguageModelConfig.views`; None: as the model's config says.
 
     Raises:
         CheckpointError: if the model has no language model.
-        RecipeError: if the video has more clips than fit in the context of the language model.
+        RecipeError: if there are not so many views, or the video has more clips than fit in the context of the
+            language model.
         VideoReadError: if the file cannot be read.
     """
 
@@ -108,17 +129,22 @@ class Chat:
         sampling: TextSampling = GREEDY,
         seed: int = 0,
         max_clips: int = MAX_SPREAD_CLIPS,
+        views: int | None = None,
     ) -> None:
         self.lm = divot.language_model(TASK)
         self.sampling = sampling
+        self.views = settled_views(self.lm, views)
         self.clips: list[Tensor] = []
+        """Of each clip the tokens [V, N, D]."""
         self.is_image = source is not None and is_still(source)
         if source is not None:
             fitting = clips_that_fit(self.lm, "", sampling.max_new_tokens)
             if fitting and max_clips > fitting:
                 # Before the video is read.
                 self._refuse_more_than(fitting, count_clips(source, "spread", max_clips))
-            self.clips = list(divot.encode(source, fit, sampling="spread", max_clips=max_clips))
+            size_px = divot.tokenizer_config.frame_size
+            seen = seen_clips(source, size_px, fit, sampling="spread", max_clips=max_clips)
+            self.clips = [divot.encode_views(frames, self.views) for _, frames in seen]
         self.turns: list[Turn] = []
         self._generator = torch.Generator().manual_seed(seed)
         self._builder = self.lm.builder()
@@ -140,14 +166,16 @@ class Chat:
                 self._refuse_more_than(fitting, len(self.clips))
             sequence = self._builder.build(segments)
             self._refuse_longer_than_context(len(sequence))
-            self._dialogue = Dialogue(self.lm, [sequence], self.clips, self._generator)
+            shown = [clip[view] for view in range(self.views) for clip in self.clips]
+            rows = [sequence] * self.views
+            self._dialogue = Dialogue(self.lm, rows, shown, self._generator, views=self.views)
         else:
             # The answer before is in the cache but for its last piece; its end and the new request follow.
             new = segments[self._num_segments + 1 :]
             waiting = [id_ for id_ in self.said[-1][-1:] if id_ != self.lm.vocab.eos]
             following = self._builder.continuation(waiting, new)
             self._refuse_longer_than_context(self._dialogue.length + len(following))
-            self._dialogue.read([following])
+            self._dialogue.read([following] * self.views)
         self._num_segments = len(segments)
         text = self._listen(self._dialogue, on_text)
         self.turns.append(replace(turn, answer=text))

@@ -32,7 +32,7 @@ from divot.pipelines.clips import (
 from divot.pipelines.fidelity import psnr, ssim
 from divot.pipelines.load import resolve_device, resolve_dtype, resolve_sampler, shared_frame_size
 from divot.tokenizer import VideoTokenizer
-from divot.video import CLIP_FRAMES, SEEN_FRAMES, Clip, Fit, from_uint8, to_uint8
+from divot.video import CLIP_FRAMES, SEEN_FRAMES, Clip, Fit, from_uint8, to_uint8, views_of
 from divot.weights.store import ModelFolder
 
 if TYPE_CHECKING:
@@ -159,13 +159,14 @@ class Divot:
         sampling: TextSampling | None = None,
         seed: int = 0,
         max_clips: int = MAX_SPREAD_CLIPS,
+        views: int | None = None,
     ) -> Chat:
         """A conversation about one video; arguments and errors as `divot.pipelines.describe.Chat`."""
         from divot.lm.sampling import TextSampling
         from divot.pipelines.describe import Chat
 
         how = TextSampling() if sampling is None else sampling
-        return Chat(self, source, fit, how, seed, max_clips)
+        return Chat(self, source, fit, how, seed, max_clips, views)
 
     def generate(
         self,
@@ -199,7 +200,6 @@ class Divot:
         """Sizes of the tokenizer."""
         return self.tokenizer.config
 
-    @torch.no_grad()
     def encode_clip(self, frames: np.ndarray | Tensor) -> Tensor:
         """One clip to tokens.
 
@@ -215,12 +215,21 @@ class Divot:
         Raises:
             ValueError: if the frames have another shape.
         """
+        return self.encode_views(frames, 1)[0]
+
+    @torch.no_grad()
+    def encode_views(self, frames: np.ndarray | Tensor, count: int) -> Tensor:
+        """One clip to the tokens [V, N, D] of so many views of it, see `divot.video.views`; the first is the clip as it
+        is. Arguments and errors as of `encode_clip`."""
         tensor = from_uint8(frames) if isinstance(frames, np.ndarray) else frames
         if tensor.ndim != 4 or tensor.shape[1] != 3 or len(tensor) not in (CLIP_FRAMES, len(SEEN_FRAMES)):
             wanted = f"{CLIP_FRAMES} or {len(SEEN_FRAMES)} frames"
             raise ValueError(f"frames: got shape {list(frames.shape)}, wanted {wanted}")
         seen = tensor[list(SEEN_FRAMES)] if len(tensor) == CLIP_FRAMES else tensor
-        return self.tokenizer(seen[None].to(self.device, self.dtype))[0].cpu()
+        # Half a patch: what fell on the border of two patches comes to lie within one.
+        step_px = max(1, self.tokenizer_config.vit.patch_size // 2)
+        views = views_of(seen, count, step_px)
+        return self.tokenizer(views.to(self.device, self.dtype)).cpu()
 
     @torch.no_grad()
     def iterate_tokens(

@@ -22,7 +22,8 @@ from divot.config.training import TrainConfig
 from divot.detokenizer import VideoDetokenizer
 from divot.layers.component import CONFIG_FILE, Component, read_component_config
 from divot.lm.backbone import load_words, new_backbone
-from divot.lm.model import BACKBONE_FOLDER, DivotLM
+from divot.lm.folder import BACKBONE_FOLDER
+from divot.lm.model import DivotLM
 from divot.text.pieces import learn_pieces
 from divot.text.vocab import SPECIAL_TOKENS
 from divot.tokenizer import VideoTokenizer

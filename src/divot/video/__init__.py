@@ -8,6 +8,7 @@
     reader.py       VideoReader: frames by number, by time, one after another
     clips.py        16 frames at 8 a second, 5 of them seen: which frames make a clip
     transform.py    uint8 frames to float32 in [-1, 1] of one size, and back
+    views.py        a clip moved by a little, to be read more than once
     folders.py      which files of a folder are videos
     shots.py        where a film is cut (PySceneDetect)
     load.py         file to clips in one call
@@ -33,12 +34,14 @@ from divot.video.load import iterate_clips, load_clip
 from divot.video.reader import VideoReader
 from divot.video.sheets import contact_sheet, side_by_side
 from divot.video.transform import Fit, SquareFit, from_uint8, square_frames, to_uint8
+from divot.video.views import MAX_VIEWS, views_of
 from divot.video.writer import write_video
 
 __all__ = [
     "CLIP_DURATION_S",
     "CLIP_FRAMES",
     "CLIP_RATE_FPS",
+    "MAX_VIEWS",
     "SEEN_FRAMES",
     "Clip",
     "Fit",
@@ -56,5 +59,6 @@ __all__ = [
     "spread_clips",
     "square_frames",
     "to_uint8",
+    "views_of",
     "write_video",
 ]

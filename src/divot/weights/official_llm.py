@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from divot.config.files import write_json
 from divot.config.models import LanguageModelConfig
 from divot.layers.component import CONFIG_FILE, WEIGHTS_FILE
-from divot.lm.model import BACKBONE_FOLDER
+from divot.lm.folder import BACKBONE_FOLDER
 from divot.weights.official_llm_files import (
     EMBEDDING,
     EXTRA_FILE,
