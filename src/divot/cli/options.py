@@ -103,7 +103,6 @@ Views = Annotated[
     typer.Option(
         "--views",
         min=1,
-        max=5,
         help="Times that each clip is read, each time moved by a little.",
         show_default="the model's",
     ),
