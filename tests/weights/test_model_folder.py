@@ -212,7 +212,7 @@ def test_language_model_that_cannot_be_written_leaves_the_model_as_it_was(folder
     def fail(*_args, **_kwargs):
         raise RuntimeError("disk full")
 
-    monkeypatch.setattr("divot.lm.model.save_file", fail)
+    monkeypatch.setattr("divot.lm.folder.save_file", fail)
     for name in ("default", "story"):
         with pytest.raises(RuntimeError):
             add_language_model(folder.path, name, small_language_model(seed=1))
