@@ -12,11 +12,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from divot.config.errors import CheckpointError, RecipeError
 from divot.config.files import write_json, written_whole
@@ -32,15 +33,27 @@ from divot.layers.component import (
 from divot.lm.backbone import load_backbone, load_words
 
 if TYPE_CHECKING:
-    from divot.lm.model import DivotLM
+    from transformers import PreTrainedTokenizerBase
 
 BACKBONE_FOLDER, ADAPTER_FOLDER = "backbone", "adapter"
 
 
-def save_model(model: DivotLM, folder: Path, dtype: torch.dtype | None) -> None:
-    """As `DivotLM.save_pretrained`."""
+class StoredModel(NamedTuple):
+    """What such a folder holds."""
+
+    config: LanguageModelConfig
+    backbone: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    state: dict[str, Tensor]
+    """Of all but the backbone."""
+
+
+def write_folder(
+    folder: Path, model: StoredModel, adapted: nn.Module | None, dtype: torch.dtype | None
+) -> None:
+    """As `DivotLM.save_pretrained`; `adapted` is the backbone as peft wraps it, where a LoRA lies on it."""
     refuse_other_folder(folder)
-    own = {k: v for k, v in model.state_dict().items() if not k.startswith("backbone.")}
+    own = dict(model.state)
     with written_whole(folder) as beside:
         beside.mkdir()
         config = dataclasses.replace(model.config, backbone={})
@@ -48,22 +61,18 @@ def save_model(model: DivotLM, folder: Path, dtype: torch.dtype | None) -> None:
         # The units of the tokens stay exact.
         units = {name: own.pop(name).detach().cpu() for name in ("token_mean", "token_axes")}
         save_file(_stored(own, dtype) | units, beside / WEIGHTS_FILE, metadata={"format": "pt"})
-        backbone, state = model.backbone, None
-        if model.adapted:
-            cast(Any, model.adapted[0]).save_pretrained(beside / ADAPTER_FOLDER)
-            state = _without_lora(backbone.state_dict())
-        backbone.save_pretrained(
-            beside / BACKBONE_FOLDER, state_dict=_stored(state or backbone.state_dict(), dtype)
-        )
+        state = model.backbone.state_dict()
+        if adapted is not None:
+            cast(Any, adapted).save_pretrained(beside / ADAPTER_FOLDER)
+            state = _without_lora(state)
+        model.backbone.save_pretrained(beside / BACKBONE_FOLDER, state_dict=_stored(state, dtype))
         if dtype is not None:
             _note_dtype(beside / BACKBONE_FOLDER / CONFIG_FILE, dtype)
         model.tokenizer.save_pretrained(beside / BACKBONE_FOLDER)
 
 
-def load_model(
-    model_class: type[DivotLM], folder: Path, dtype: torch.dtype | None, attention: str
-) -> DivotLM:
-    """As `DivotLM.from_pretrained`, of a folder that is there."""
+def read_folder(folder: Path, dtype: torch.dtype | None, attention: str) -> StoredModel:
+    """What a folder holds; errors as of `DivotLM.from_pretrained`."""
     settings = read_component_config(folder)
     if settings.pop("component", "DivotLM") != "DivotLM":
         raise CheckpointError(folder, "does not hold a DivotLM", "See `divot inspect` for what it is")
@@ -72,29 +81,22 @@ def load_model(
     except RecipeError as error:
         raise CheckpointError(error.source, error.cause, error.remedy) from error
     backbone = load_backbone(folder / BACKBONE_FOLDER, dtype, attention)
-    model = model_class(config, backbone, load_words(folder / BACKBONE_FOLDER))
-    state = read_weights(folder / WEIGHTS_FILE)
-    expected = {k: v.shape for k, v in model.state_dict().items() if not k.startswith("backbone.")}
-    if {k: v.shape for k, v in state.items()} != expected:
-        raise CheckpointError(
-            folder / WEIGHTS_FILE, "does not fit its config", "Take all files from the same save"
-        )
-    model.load_state_dict(state, strict=False)
-    for part in (model.input_projection, model.connector, model.head):
-        if part is not None:
-            part.to(backbone.dtype)
-    if (folder / ADAPTER_FOLDER).is_dir():
-        _put_on(model, folder / ADAPTER_FOLDER)
-    return model.eval()
+    tokenizer = load_words(folder / BACKBONE_FOLDER)
+    return StoredModel(config, backbone, tokenizer, read_weights(folder / WEIGHTS_FILE))
 
 
-def _put_on(model: DivotLM, folder: Path) -> None:
+def read_adapter(folder: Path, backbone: PreTrainedModel) -> nn.Module | None:
+    """The backbone of a model's folder with the LoRA that lies beside it on it; None where there is none."""
+    if not (folder / ADAPTER_FOLDER).is_dir():
+        return None
     from peft import PeftModel
 
     try:
-        model.adapted = [PeftModel.from_pretrained(model.backbone, folder)]
+        return PeftModel.from_pretrained(backbone, folder / ADAPTER_FOLDER)
     except Exception as error:
-        raise CheckpointError(folder, f"is no adapter of this backbone ({error})", "Copy it again") from error
+        raise CheckpointError(
+            folder / ADAPTER_FOLDER, f"is no adapter of this backbone ({error})", "Copy it again"
+        ) from error
 
 
 def _note_dtype(config_file: Path, dtype: torch.dtype) -> None:

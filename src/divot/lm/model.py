@@ -16,13 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from divot.config.errors import RecipeError
+from divot.config.errors import CheckpointError, RecipeError
 from divot.config.models import QUERY_KINDS, ConnectorConfig, HeadConfig, LanguageModelConfig
-from divot.layers.component import local_folder
+from divot.layers.component import WEIGHTS_FILE, local_folder
 from divot.lm.backbone import add_lora, as_cache, attention_mask, new_backbone
 from divot.lm.batch import NO_ID, LanguageBatch
 from divot.lm.connector import Connector, places
-from divot.lm.folder import load_model, save_model
+from divot.lm.folder import StoredModel, read_adapter, read_folder, write_folder
 from divot.lm.heads import GaussianMixtureHead, build_head
 from divot.lm.units import principal_units
 from divot.text import Turn, conversation, plain_answer
@@ -387,7 +387,9 @@ class DivotLM(nn.Module):
         Raises:
             CheckpointError: if the folder holds something else.
         """
-        save_model(self, Path(folder), dtype)
+        own = {k: v for k, v in self.state_dict().items() if not k.startswith("backbone.")}
+        stored = StoredModel(self.config, self.backbone, self.tokenizer, own)
+        write_folder(Path(folder), stored, self.adapted[0] if self.adapted else None, dtype)
 
     @classmethod
     def from_pretrained(
@@ -402,4 +404,18 @@ class DivotLM(nn.Module):
         Raises:
             CheckpointError: if a file is missing or damaged, or does not fit.
         """
-        return load_model(cls, local_folder(path_or_id, subfolder), dtype, attention)
+        folder = local_folder(path_or_id, subfolder)
+        config, backbone, tokenizer, state = read_folder(folder, dtype, attention)
+        model = cls(config, backbone, tokenizer)
+        expected = {k: v.shape for k, v in model.state_dict().items() if not k.startswith("backbone.")}
+        if {k: v.shape for k, v in state.items()} != expected:
+            raise CheckpointError(
+                folder / WEIGHTS_FILE, "does not fit its config", "Take all files from the same save"
+            )
+        model.load_state_dict(state, strict=False)
+        for part in (model.input_projection, model.connector, model.head):
+            if part is not None:
+                part.to(backbone.dtype)
+        adapted = read_adapter(folder, backbone)
+        model.adapted = [] if adapted is None else [adapted]
+        return model.eval()
