@@ -108,11 +108,11 @@ def evaluate_world(
         raise ValueError(f"count: got {count}, wanted 1 or more")
     tell = on_progress or (lambda share: None)
     sampling = TokenSampling() if sampling is None else sampling
+    lm = model.language_model("ask")
+    views = settled_views(lm, views)
     size_px = model.tokenizer_config.frame_size
     clips = [world.clip(seed, index, "test", size_px) for index in range(count)]
     asked = [questions(clip.scene, np.random.default_rng([seed, index])) for index, clip in enumerate(clips)]
-    lm = model.language_model("ask")
-    views = settled_views(lm, views)
     tokens = [_shown(model, clip.frames, views) for clip in clips]
     scores = WorldScores()
     tell(0.05)

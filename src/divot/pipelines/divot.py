@@ -226,7 +226,7 @@ class Divot:
             wanted = f"{CLIP_FRAMES} or {len(SEEN_FRAMES)} frames"
             raise ValueError(f"frames: got shape {list(frames.shape)}, wanted {wanted}")
         seen = tensor[list(SEEN_FRAMES)] if len(tensor) == CLIP_FRAMES else tensor
-        # Half a patch: what fell on the border of two patches comes to lie within one.
+        # Half a patch: as far as can be from the same borders of patches.
         step_px = max(1, self.tokenizer_config.vit.patch_size // 2)
         views = views_of(seen, count, step_px)
         return self.tokenizer(views.to(self.device, self.dtype)).cpu()

@@ -139,7 +139,8 @@ def planned(plan: str) -> str:
 
 
 def opens_plan(piece: str) -> bool:
-    """Whether a plan begins with this piece of what is said before a clip."""
+    """Whether a plan begins with this piece of what is said before a clip; where clips are planned, the sentences of a
+    story have no parentheses of their own."""
     return piece.lstrip().startswith("(")
 
 
