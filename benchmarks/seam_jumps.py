@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="two films, two steps")
     given = parser.parse_args()
     divot = Divot.from_pretrained(given.model)
-    decoders = {"rebuilt": divot.detokenizer(), "made": divot.detokenizer(TASK)}
+    tasks = {"rebuilt": "decode", "made": TASK}
     lm, size_px = divot.language_model(TASK), divot.tokenizer_config.frame_size
     jumps: dict[str, list[float]] = {}
 
@@ -67,7 +67,7 @@ def main() -> None:
         }
         for kind, rows in tokens.items():
             for seam in get_args(Seam):
-                _, joints = decode_film(decoders[kind], rows, number, steps, seam=seam)
+                _, joints = decode_film(divot, rows, number, steps, seam=seam, task=tasks[kind])
                 note(f"{kind}, {seam}", joints.jump)
     means = {kind: bootstrap_interval(values) for kind, values in jumps.items()}
     for kind, value in means.items():

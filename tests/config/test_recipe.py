@@ -51,6 +51,7 @@ def test_numbers_without_a_dot_are_read_as_numbers():
         {"unseen_share": 1.5},
         {"unseen_share": -0.1},
         {"prompt_drop": 1.1},
+        {"blind_share": 1.1},
         {"added_variance": -1.0},
         {"token_noise": -0.1},
     ],

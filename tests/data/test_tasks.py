@@ -75,6 +75,17 @@ def test_some_requests_say_nothing_of_the_clip(builder, task):
     assert 8 <= bare <= 24
 
 
+def test_some_conversations_are_about_no_clip(builder):
+    rows = dataset(builder, ["question"], blind_share=0.4)
+    plain = dataset(builder, ["question"])
+    blind = [not any(rows[n].sequence.reads) for n in range(40)]
+    assert 8 <= sum(blind) <= 24
+    for number, is_blind in enumerate(blind):
+        assert len(rows[number].seen) == len(rows[number].read) == (0 if is_blind else 1)
+        assert any(label != IGNORED for label in rows[number].sequence.labels)
+        assert any(plain[number].sequence.reads)
+
+
 def test_plans_are_said_before_clips_alone_where_they_are_wanted(builder):
     tasks = ("generation", "image_generation", "continuation", "story", "caption")
     for task in tasks:

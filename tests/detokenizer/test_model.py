@@ -113,6 +113,36 @@ def test_steps_are_told_for_each_clip(model, tokens):
     assert told == [(done, shape, shape) for _ in range(2) for done in (1, 2, 3)]
 
 
+def test_a_correction_asks_again_for_what_was_not_shown(model, tokens):
+    settings = dataclasses.replace(model.config.sampler, num_corrections=2)
+    plain = model.sample_latents(tokens, seed=4)
+    assert torch.equal(model.sample_latents(tokens, seed=4, sampler=settings), plain)
+    shown = []
+
+    def encode(frames):
+        shown.append(frames)
+        return torch.full((1, 3, 5), 0.5)
+
+    corrected = model.sample_latents(tokens, seed=4, sampler=settings, encode=encode)
+    # Twice half a unit is lacking of what is wanted: 3 x tokens - 2 x 0.5.
+    torch.testing.assert_close(corrected, model.sample_latents(3 * tokens - 1.0, seed=4))
+    assert [frames.shape for frames in shown] == [(1, 4, 3, 16, 16)] * 4
+    torch.testing.assert_close(shown[0], model.decode(tokens[:1], seed=4))
+    torch.testing.assert_close(shown[3], model.decode(2 * tokens[1:] - 0.5, seed=5))
+
+
+def test_steps_of_corrections_are_counted_on(model, tokens):
+    told = []
+    settings = dataclasses.replace(model.config.sampler, num_corrections=1)
+    model.sample_latents(
+        tokens,
+        sampler=settings,
+        on_step=lambda done, x, x0: told.append(done),
+        encode=lambda frames: torch.zeros(1, 3, 5),
+    )
+    assert told == [1, 2, 3, 4, 5, 6] * 2
+
+
 def test_latents_of_frames_are_scaled_and_come_back(model):
     frames = torch.rand(1, 4, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
     latents = model.encode_frames(frames)

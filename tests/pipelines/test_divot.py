@@ -129,6 +129,7 @@ def test_options_out_of_range_are_refused(divot, model_folder):
         ("steps", 0),
         ("steps", 1001),
         ("guidance", -1.0),
+        ("corrections", -1),
         ("solver", "magic"),
         ("eta", 2.0),
     ):

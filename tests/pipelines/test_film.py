@@ -23,25 +23,25 @@ def tokens():
 
 
 def test_cut_clips_are_those_of_decode(model, tokens):
-    film, joints = decode_film(model.detokenizer("generate"), tokens, seed=4, seam="cut")
+    film, joints = decode_film(model, tokens, seed=4, seam="cut")
     np.testing.assert_array_equal(film, model.decode(tokens, seed=4, task="generate"))
     assert joints.first_frames == (0, 16, 32)
     assert joints.num_steps == (2, 2, 2)
 
 
 def test_held_frame_is_shown_once_and_takes_more_steps(model, tokens):
-    film, joints = decode_film(model.detokenizer("generate"), tokens, seed=4, seam="hold")
+    film, joints = decode_film(model, tokens, seed=4, seam="hold")
     assert len(film) == 16 + 15 + 15
     assert joints.first_frames == (0, 16, 31)
     assert joints.num_steps == (2, HELD_STEPS, HELD_STEPS)
     assert joints.record(46, 4)["clips"][2] == {"seed": 6, "first_frame": 31, "frames": 15, "num_steps": 8}
     np.testing.assert_array_equal(film[:16], model.decode(tokens[0], seed=4, task="generate"))
-    assert decode_film(model.detokenizer("generate"), tokens, steps=3, seam="hold")[1].num_steps == (3, 3, 3)
+    assert decode_film(model, tokens, steps=3, seam="hold")[1].num_steps == (3, 3, 3)
 
 
 def test_unknown_seam_is_refused(model, tokens):
     with pytest.raises(RecipeError, match="seam: 'fade' is not known"):
-        decode_film(model.detokenizer("generate"), tokens, seam="fade")
+        decode_film(model, tokens, seam="fade")
 
 
 def test_each_clip_is_written_after_reading_the_one_before_it(model):

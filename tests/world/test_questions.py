@@ -6,7 +6,7 @@ import pytest
 
 from divot.world import Background, Event, Scene, Sprite, sample_scene
 from divot.world.facts import Fact, scene_facts
-from divot.world.questions import ACTIONS, KINDS, LETTERS, MOTION_KINDS, question, questions
+from divot.world.questions import ACTIONS, KINDS, LETTERS, MOTION_KINDS, Question, question, questions
 from divot.world.vocabulary import MOTIONS
 
 PLAIN = Background("plain", "grey")
@@ -138,7 +138,7 @@ def test_yes_and_no_are_even_for_each_motion_asked_about(asked):
     for _, all_asked in asked:
         for one in all_asked:
             if one.kind == "yes_no" and " before " not in one.text and " after " not in one.text:
-                verb = re.search(r"(move|grow|shrink|spin|bounce|appear|disappear|change|stay)", one.text)[0]
+                verb = re.search(r"(mov|grow|shrink|spin|bounc|appear|disappear|chang|stay)", one.text)[0]
                 by_words[verb][one.answer] += 1
     assert len(by_words) >= 8
     for verb, counts in by_words.items():
@@ -153,9 +153,23 @@ def test_what_is_partly_true_is_not_asked_about(asked):
         for one in all_asked:
             if one.kind == "yes_no" and one.answer == "no" and len(scene.sprites) == 1 and len(motions) == 1:
                 (right,) = motions
-                said = re.search(r"moves? (up|down|left|right)\?", one.text)
+                said = re.search(r"mov(?:es?|ing) (up|down|left|right)\?", one.text)
                 assert not (said and "_" in right.removeprefix("moves_") and said[1] in right.split("_")), one
                 assert not (right == "changes_colour" and "still" in one.text), one
+
+
+def test_a_sprite_is_called_it_only_where_it_is_alone(asked):
+    alone = [len(scene.sprites) == 1 for scene, all_asked in asked for one in all_asked if is_about_it(one)]
+    assert len(alone) > NUM_SCENES
+    assert all(alone)
+
+
+def is_about_it(one: Question) -> bool:
+    return bool(
+        re.match(r"(What|Which|How|Where|Does|Is|In) .*?(?<!before )(?<!after )\b(it|the shape)\b", one.text)
+        and one.kind not in ("count", "background")
+        and not one.text.startswith("Is it true")
+    )
 
 
 def test_letters_are_even(asked):

@@ -52,6 +52,7 @@ def reconstruction(
     guidance: options.Guidance = None,
     solver: options.Solver = None,
     eta: options.Eta = None,
+    corrections: options.Corrections = None,
     detokenizer: options.Detokenizer = None,
     model: options.Model = "tiny",
     device: options.Device = "auto",
@@ -77,6 +78,7 @@ def reconstruction(
             guidance,
             None if solver is None else solver.value,
             eta,
+            corrections,
         )
 
         def show(done: int, total: int) -> None:

@@ -157,6 +157,7 @@ def generate(
     candidates: options.Candidates = None,
     steps: options.Steps = None,
     guidance: options.Guidance = None,
+    corrections: options.Corrections = None,
     model: options.Model = "tiny",
     device: options.Device = "auto",
     dtype: options.Dtype = DtypeName.float32,
@@ -174,9 +175,20 @@ def generate(
         sampling = TokenSampling(is_mean, temperature, component_temperature, text_guidance, candidates)
         divot = Divot.from_pretrained(model, device, dtype.value)
         made = each_generated(
-            divot, text, count, seed, sampling, steps, guidance, is_image, clips, seam.value, on_progress
+            divot,
+            text,
+            count,
+            seed,
+            sampling,
+            steps,
+            guidance,
+            corrections,
+            is_image,
+            clips,
+            seam.value,
+            on_progress,
         )
-        records = write_generated(made, out, divot, sampling, steps, guidance)
+        records = write_generated(made, out, divot, sampling, steps, guidance, corrections)
     lines = [_wrote(record) for record in records]
     screen.result({"prompt": text, "clips": records}, *lines)
 

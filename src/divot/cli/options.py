@@ -84,6 +84,15 @@ Guidance = Annotated[
     float | None,
     typer.Option("--guidance", min=0.0, help="Guidance scale, 1 for none.", show_default="the model's"),
 ]
+Corrections = Annotated[
+    int | None,
+    typer.Option(
+        "--corrections",
+        min=0,
+        help="Times that a clip is encoded again and what it lacks drawn anew.",
+        show_default="the model's",
+    ),
+]
 Solver = Annotated[SolverName | None, typer.Option("--solver", help="Sampler.", show_default="the model's")]
 Eta = Annotated[
     float | None,

@@ -34,6 +34,7 @@ def story(
     candidates: options.Candidates = None,
     steps: options.Steps = None,
     guidance: options.Guidance = None,
+    corrections: options.Corrections = None,
     fit: options.Fit = FitName.crop,
     model: options.Model = "tiny",
     device: options.Device = "auto",
@@ -64,6 +65,7 @@ def story(
         fit.value,
         steps,
         guidance,
+        corrections,
         on_sentence=screen.line,
         on_clip=lambda file: screen.line(f"  {file}"),
     )

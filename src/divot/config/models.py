@@ -141,6 +141,8 @@ class SamplerConfig:
     eta: float = 0.0
     guidance_scale: float = 1.0
     guidance_rescale: float = 0.0
+    num_corrections: int = 0
+    """Times that what was drawn is encoded again, and drawn anew under tokens to which is added what it lacked."""
 
 
 @dataclass(frozen=True)

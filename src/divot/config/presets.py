@@ -92,7 +92,8 @@ def _tiny() -> ModelConfig:
             scaling_factor=1.0,
         ),
         # One step, the mean of what the tokens allow: more steps add detail only once the U-Net has learned some.
-        sampler=SamplerConfig(num_steps=1),
+        # That mean is soft; a correction brings back shapes.
+        sampler=SamplerConfig(num_steps=1, num_corrections=1),
     )
     lm = LanguageModelConfig(
         token_width=32,

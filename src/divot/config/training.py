@@ -137,6 +137,9 @@ class LanguageConfig:
     from what it was taught on; taught on such tokens, it does not take every difference for something to go on with."""
     prompt_drop: float = 0.0
     """Share of the clips and pictures to write of which the request says nothing: text guidance compares with these."""
+    blind_share: float = 0.0
+    """Share of the conversations from which the video is left out: who is asked without one then says what is likely,
+    and not what comes first to a model that never saw such a request."""
     backbone: str | None = None
     """Hugging Face folder or hub id of a pre-trained language model; None: that of init_model, or a new one."""
     uses_chat_template: bool | None = None
@@ -437,12 +440,13 @@ class TrainConfig:
                 )
         if min(language.max_clips, language.max_questions) < 1:
             raise RecipeError(source, "language.max_clips or max_questions is below 1", "Give 1 or more")
-        shares = (language.unseen_share, language.prompt_drop)
+        shares = (language.unseen_share, language.prompt_drop, language.blind_share)
         least = min(language.added_variance or 0.0, language.token_noise)
         if least < 0 or not all(0 <= share <= 1 for share in shares):
             raise RecipeError(
                 source,
-                "language.added_variance or token_noise is below 0, or unseen_share or prompt_drop not from 0 to 1",
+                "language.added_variance or token_noise is below 0, or unseen_share, prompt_drop or blind_share not "
+                "from 0 to 1",
                 "Give 0 or more, and shares",
             )
         for name, known in (

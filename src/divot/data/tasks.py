@@ -199,6 +199,10 @@ class LanguageDataset:
         drop = self.config.language.prompt_drop
         if task.endswith("generation") and drop > 0 and rng.random() < drop:
             record = replace(record, captions=("",), prompts=(), plans=())
+        blind = self.config.language.blind_share
+        if task == "question" and blind > 0 and rng.random() < blind:
+            tokens = None if record.tokens is None else record.tokens[:0]
+            record = replace(record, clips=record.clips[:0], tokens=tokens)
         turns = task_turns(record, task, rng, self.config.language.max_questions)
         sequence = self.builder.build(conversation(turns, self.chat_tokenizer))
         sequence.draw_bare(self.config.language.unseen_share, rng)

@@ -6,6 +6,7 @@ Letters: B batch of clips, F frames, C channels, H W pixels (h w latents), N tok
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import torch
@@ -19,6 +20,9 @@ from divot.detokenizer.vae import build_autoencoder, decode_frames, encode_frame
 from divot.layers.component import Component
 from divot.layers.embeddings import grid_positions, spread_points
 from divot.layers.resampler import PerceiverResampler
+
+OnStep = Callable[[int, Tensor, Tensor], None]
+"""Called with (steps done, latents, predicted clean latents)."""
 
 
 class VideoDetokenizer(Component):
@@ -96,19 +100,25 @@ class VideoDetokenizer(Component):
         seed: int = 0,
         sampler: SamplerConfig | None = None,
         frame_stride: int | None = None,
-        on_step: Callable[[int, Tensor, Tensor], None] | None = None,
+        on_step: OnStep | None = None,
         held_latents: Tensor | None = None,
+        encode: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
         """De-noise latents under the tokens.
+
+        A U-Net shows less than it is told: details come out softer than the tokens say. A correction encodes what was
+        drawn, adds to the tokens what its own tokens lack, and draws once more from the same noise.
 
         Args:
             tokens_BND: [B, N, D].
             seed: clip b of the batch starts from the noise of seed + b, whatever the size of the batch.
             sampler: settings; None takes those of the model.
             frame_stride: told to a U-Net that knows it; None takes the configured default.
-            on_step: called with (steps done, latents, predicted clean latents).
+            on_step: called after each step, those of corrections counted on.
             held_latents: [B, C, k, h, w], what the first k frames are to be; the others go on from them. It takes
                 several steps: in a single one the others do not see them yet.
+            encode: frames [1, F, 3, H, W] in [-1, 1] to tokens [1, N, D], for the sampler's corrections; without it
+                there are none.
 
         Returns:
             Scaled latents [B, C, F, h, w].
@@ -122,7 +132,6 @@ class VideoDetokenizer(Component):
                 f"tokens have shape {tuple(tokens_BND.shape)}, wanted [B, N, {config.token_width}]"
             )
         batch, device = tokens_BND.shape[0], self.device
-        generators = [torch.Generator().manual_seed(seed + index) for index in range(batch)]
         side = config.frame_size // config.autoencoder.downsampling
         shape = (config.unet.in_channels, config.num_frames, side, side)
         held = None if held_latents is None else self._checked(held_latents, (batch, *shape))
@@ -131,29 +140,35 @@ class VideoDetokenizer(Component):
         if settings.guidance_scale != 1.0:
             null = self.projector(self.null_tokens[None].to(device, self.dtype))
         stride = None if frame_stride is None else torch.full((1,), frame_stride, device=device)
-        # One clip at a time: its noise, and so its frames, do not depend on its neighbours.
-        clips = []
-        for index, generator in enumerate(generators):
+        unconditional = self._predictor(null, stride)
+
+        def draw(index: int, tokens_1ND: Tensor, on_step: OnStep | None) -> Tensor:
+            generator = torch.Generator().manual_seed(seed + index)
             # Latents stay float32 between the steps, whatever type the weights have.
             noise = torch.randn(1, *shape, generator=generator).to(device)
-            predictor = guided(
-                self._predictor(self.projector(tokens_BND[index : index + 1]), stride),
-                self._predictor(null, stride),
-                settings.guidance_scale,
-                settings.guidance_rescale,
+            conditional = self._predictor(self.projector(tokens_1ND), stride)
+            return sample(
+                guided(conditional, unconditional, settings.guidance_scale, settings.guidance_rescale),
+                self.schedule,
+                noise,
+                settings,
+                generator,
+                config.official_quirks,
+                on_step=on_step,
+                held=None if held is None else held[index : index + 1],
             )
-            clips.append(
-                sample(
-                    predictor,
-                    self.schedule,
-                    noise,
-                    settings,
-                    generator,
-                    config.official_quirks,
-                    on_step=on_step,
-                    held=None if held is None else held[index : index + 1],
-                )
-            )
+
+        # One clip at a time: its noise, and so its frames, do not depend on its neighbours.
+        clips = []
+        for index in range(batch):
+            wanted, told = tokens_BND[index : index + 1], _counted(on_step)
+            asked, latents = wanted, draw(index, wanted, told)
+            if encode is not None:
+                for _ in range(settings.num_corrections):
+                    shown = self.decode_latents(latents).clamp(-1, 1)
+                    asked = asked + wanted - encode(shown).to(wanted)
+                    latents = draw(index, asked, told)
+            clips.append(latents)
         return torch.cat(clips)
 
     def _checked(self, held_BCFHW: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -168,3 +183,11 @@ class VideoDetokenizer(Component):
     def decode(self, tokens_BND: Tensor, seed: int = 0, **settings: Any) -> Tensor:
         """Tokens [B, N, D] to frames [B, F, 3, H, W] clamped to [-1, 1]; arguments as `sample_latents`."""
         return self.decode_latents(self.sample_latents(tokens_BND, seed, **settings)).clamp(-1, 1)
+
+
+def _counted(on_step: OnStep | None) -> OnStep | None:
+    """The same, told the steps from the first draw of a clip on."""
+    if on_step is None:
+        return None
+    steps = count(1)
+    return lambda _done, x, x0: on_step(next(steps), x, x0)

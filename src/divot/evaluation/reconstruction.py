@@ -28,6 +28,7 @@ from divot.evaluation.measures import DEFINITIONS, GAINS, OF_WORLD
 from divot.evaluation.protocols import Detokenizer, Model, Tokenizer
 from divot.evaluation.results import Example, ReconstructionResult
 from divot.evaluation.run_info import hardware, now, versions, weights_sha256
+from divot.pipelines.clips import whole_clip_encoder
 from divot.pipelines.fidelity import MAX_PSNR_DB, psnr, ssim
 from divot.pipelines.load import shared_frame_size
 from divot.video import CLIP_FRAMES, SEEN_FRAMES, Fit, from_uint8, to_uint8
@@ -188,7 +189,7 @@ def evaluate_reconstruction(
     tokens, encode_s = _encode(tokenizer, clips, batch_size)
     reconstructions, decode_s = [], []
     for index in range(len(clips)):
-        decoded, seconds = _decode(detokenizer, tokens[index], seed + index, sampler)
+        decoded, seconds = _decode(tokenizer, detokenizer, tokens[index], seed + index, sampler)
         reconstructions.append(decoded)
         decode_s.append(seconds)
         if on_progress is not None:
@@ -273,11 +274,16 @@ def _encode(
 
 
 def _decode(
-    detokenizer: Detokenizer, tokens_BND: Tensor, seed: int, sampler: SamplerConfig | None
+    tokenizer: Tokenizer,
+    detokenizer: Detokenizer,
+    tokens_BND: Tensor,
+    seed: int,
+    sampler: SamplerConfig | None,
 ) -> tuple[np.ndarray, float]:
     """Frames of one clip, uint8 [16, H, W, 3], and seconds."""
     start_s = _clock(detokenizer.device)
-    frames_BFCHW = detokenizer.decode(tokens_BND, seed=seed, sampler=sampler)
+    encode = whole_clip_encoder(tokenizer, tokenizer.dtype)
+    frames_BFCHW = detokenizer.decode(tokens_BND, seed=seed, sampler=sampler, encode=encode)
     return to_uint8(frames_BFCHW[0]), _clock(detokenizer.device) - start_s
 
 

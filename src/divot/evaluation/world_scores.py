@@ -150,6 +150,7 @@ def evaluate_world(
         "views": views,
         "questions": len(correct),
         "sampling": vars(settled(model.language_model(TASK), sampling)),
+        "sampler": vars(model.detokenizer(TASK).config.sampler),
         "model": describe_model(model),
         "language_model": describe_language_model(model, "ask"),
         "hardware": hardware(model.device),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from divot.config.errors import RecipeError
 from divot.video import (
@@ -178,3 +179,10 @@ def true_frames(clips: list[Clip]) -> np.ndarray:
     """Which frames of the clips, one clip after another, have their own moment of the video: bool [T]."""
     counts = [min(CLIP_FRAMES, max(1, round(clip.duration_s * CLIP_RATE_FPS))) for clip in clips]
     return np.concatenate([np.arange(CLIP_FRAMES) < count for count in counts])
+
+
+def whole_clip_encoder(
+    tokenizer: Callable[[Tensor], Tensor], dtype: torch.dtype
+) -> Callable[[Tensor], Tensor]:
+    """From whole clips [B, 16, 3, H, W] in [-1, 1] to tokens [B, N, D], by a tokenizer of that type of weights."""
+    return lambda frames_BFCHW: tokenizer(frames_BFCHW[:, list(SEEN_FRAMES)].to(dtype))

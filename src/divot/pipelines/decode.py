@@ -75,6 +75,7 @@ def decode_tokens(
     guidance: float | None = None,
     solver: str | None = None,
     eta: float | None = None,
+    corrections: int | None = None,
     detokenizer: str | None = None,
     source: str | Path | None = None,
     on_progress: Progress | None = None,
@@ -90,6 +91,7 @@ def decode_tokens(
         guidance: scale of classifier-free guidance, 1 for none.
         solver: `ddim`, `dpm++`, `euler` or `unipc`.
         eta: noise added at each step of ddim, 0 to 1.
+        corrections: see `Divot.iterate_frames`.
         detokenizer: name of the de-tokenizer; None takes the one for decoding.
         source: where the tokens are from, for the record.
         on_progress: called as the work goes on.
@@ -113,7 +115,7 @@ def decode_tokens(
         )
     name = divot.folder.detokenizer_name("decode") if detokenizer is None else detokenizer
     config = divot.detokenizer(name=name).config
-    sampler = resolve_sampler(config, steps, guidance, solver, eta)
+    sampler = resolve_sampler(config, steps, guidance, solver, eta, corrections)
     if tuple(found.tokens.shape[1:]) != (config.num_tokens, config.token_width):
         raise DataError(
             source or "tokens",
@@ -130,6 +132,7 @@ def decode_tokens(
         guidance,
         solver,
         eta,
+        corrections,
         detokenizer=name,
         clips=found.clips,
         on_progress=on_progress,

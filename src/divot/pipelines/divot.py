@@ -27,6 +27,7 @@ from divot.pipelines.clips import (
     count_clips,
     seen_clips,
     true_frames,
+    whole_clip_encoder,
     whole_clips,
 )
 from divot.pipelines.fidelity import psnr, ssim
@@ -176,6 +177,7 @@ class Divot:
         sampling: TokenSampling | None = None,
         steps: int | None = None,
         guidance: float | None = None,
+        corrections: int | None = None,
         is_image: bool = False,
         clips: int = 1,
         seam: Seam = "cut",
@@ -187,7 +189,20 @@ class Divot:
 
         how = TokenSampling() if sampling is None else sampling
         return list(
-            each_generated(self, text, count, seed, how, steps, guidance, is_image, clips, seam, on_progress)
+            each_generated(
+                self,
+                text,
+                count,
+                seed,
+                how,
+                steps,
+                guidance,
+                corrections,
+                is_image,
+                clips,
+                seam,
+                on_progress,
+            )
         )
 
     @property
@@ -295,6 +310,7 @@ class Divot:
         guidance: float | None = None,
         solver: str | None = None,
         eta: float | None = None,
+        corrections: int | None = None,
         task: str = "decode",
         detokenizer: str | None = None,
         clips: Sequence[Clip] | None = None,
@@ -302,7 +318,7 @@ class Divot:
     ) -> np.ndarray:
         """Tokens to frames, uint8 [T, S, S, 3] at 8 a second; arguments and errors as `iterate_frames`."""
         parts = self.iterate_frames(
-            tokens, seed, steps, guidance, solver, eta, task, detokenizer, clips, on_progress
+            tokens, seed, steps, guidance, solver, eta, corrections, task, detokenizer, clips, on_progress
         )
         return np.concatenate(list(parts))
 
@@ -314,6 +330,7 @@ class Divot:
         guidance: float | None = None,
         solver: str | None = None,
         eta: float | None = None,
+        corrections: int | None = None,
         task: str = "decode",
         detokenizer: str | None = None,
         clips: Sequence[Clip] | None = None,
@@ -328,6 +345,7 @@ class Divot:
             guidance: scale of classifier-free guidance, 1 for none.
             solver: `ddim`, `dpm++`, `euler` or `unipc`.
             eta: noise added at each step of ddim, 0 to 1.
+            corrections: times that what was drawn is encoded again and drawn anew under what it lacked, 0 for none.
             task: chooses the de-tokenizer.
             detokenizer: its name, whatever the task.
             clips: the clips' places in their video; the frames past the end of a partial one are left out.
@@ -342,11 +360,11 @@ class Divot:
             ValueError: if the tokens are not of the model's shape, or not finite.
         """
         model = self.detokenizer(task, detokenizer)
-        settings = resolve_sampler(model.config, steps, guidance, solver, eta)
+        settings = resolve_sampler(model.config, steps, guidance, solver, eta, corrections)
         tokens = tokens if tokens.ndim == 3 else tokens[None]
         _check_tokens(tokens, model.config)
         for index, row in enumerate(tokens):
-            on_step = _step(on_progress, index, len(tokens), settings.num_steps)
+            on_step = _step(on_progress, index, len(tokens), settings)
             frames = self._decode_clip(model, row, seed + index, settings, on_step)
             yield frames if clips is None else frames[true_frames([clips[index]])]
             if on_progress is not None:
@@ -364,8 +382,15 @@ class Divot:
             if on_step is not None:
                 on_step(done)
 
-        frames = model.decode(tokens_ND[None], seed=seed, sampler=settings, on_step=watch)
+        frames = model.decode(
+            tokens_ND[None], seed=seed, sampler=settings, on_step=watch, encode=self.encoder_of(settings)
+        )
         return to_uint8(frames[0])
+
+    def encoder_of(self, settings: SamplerConfig) -> Callable[[Tensor], Tensor] | None:
+        """Frames [B, 16, 3, H, W] in [-1, 1] to tokens, for the corrections of these settings; None where there are
+        none, for which no tokenizer has to be loaded."""
+        return whole_clip_encoder(self.tokenizer, self.dtype) if settings.num_corrections else None
 
     def reconstruct(
         self,
@@ -375,6 +400,7 @@ class Divot:
         guidance: float | None = None,
         solver: str | None = None,
         eta: float | None = None,
+        corrections: int | None = None,
         fit: Fit = "crop",
         max_clips: int | None = None,
         detokenizer: str | None = None,
@@ -389,6 +415,7 @@ class Divot:
             guidance: scale of classifier-free guidance, 1 for none.
             solver: `ddim`, `dpm++`, `euler` or `unipc`.
             eta: noise added at each step of ddim, 0 to 1.
+            corrections: times that what was drawn is encoded again and drawn anew under what it lacked, 0 for none.
             fit: how frames are made square.
             max_clips: only the first so many clips.
             detokenizer: name of the de-tokenizer; None takes the one for reconstruction.
@@ -404,7 +431,7 @@ class Divot:
         name = self.folder.detokenizer_name("reconstruct") if detokenizer is None else detokenizer
         total = count_clips(source) if max_clips is None else min(max_clips, count_clips(source))
         model = self.detokenizer(name=name)
-        settings = resolve_sampler(model.config, steps, guidance, solver, eta)
+        settings = resolve_sampler(model.config, steps, guidance, solver, eta, corrections)
         size_px = shared_frame_size(self.source, self.tokenizer_config, model.config)
         clips, tokens, frames, original = [], [], [], []
         for clip, clip_frames in whole_clips(source, size_px, fit):
@@ -413,7 +440,7 @@ class Divot:
             clips.append(clip)
             tokens.append(self.encode_clip(clip_frames))
             original.append(to_uint8(clip_frames))
-            on_step = _step(on_progress, clip.index, total, settings.num_steps)
+            on_step = _step(on_progress, clip.index, total, settings)
             frames.append(self._decode_clip(model, tokens[-1], seed + clip.index, settings, on_step))
             if on_progress is not None:
                 on_progress((clip.index + 1) / total, clip.index + 1)
@@ -427,10 +454,11 @@ class Divot:
 
 
 def _step(
-    on_progress: Progress | None, index: int, total: int, num_steps: int
+    on_progress: Progress | None, index: int, total: int, settings: SamplerConfig
 ) -> Callable[[int], None] | None:
     if on_progress is None:
         return None
+    num_steps = settings.num_steps * (1 + settings.num_corrections)
     # Official settings may take a step more than they name.
     return lambda done: on_progress((index + min(1.0, done / num_steps)) / total, index)
 

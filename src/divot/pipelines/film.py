@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from torch import Tensor
 
 from divot.config.errors import RecipeError
 from divot.config.models import SamplerConfig
-from divot.detokenizer import VideoDetokenizer
 from divot.pipelines.fidelity import seam_jump
 from divot.pipelines.load import resolve_sampler
 from divot.video import to_uint8
+
+if TYPE_CHECKING:
+    from divot.pipelines.divot import Divot
 
 Seam = Literal["hold", "cut"]
 """How the clips of a film are joined: `hold` begins each clip with the last frame of the one before and shows it once;
@@ -67,39 +69,46 @@ def held_sampler(settings: SamplerConfig, steps: int | None) -> SamplerConfig:
 
 
 def decode_film(
-    model: VideoDetokenizer,
+    divot: Divot,
     tokens_KND: Tensor,
     seed: int = 0,
     steps: int | None = None,
     guidance: float | None = None,
+    corrections: int | None = None,
     seam: Seam = "cut",
+    task: str = "generate",
 ) -> tuple[np.ndarray, Joints]:
     """Tokens of two clips or more to one film.
 
     Args:
-        model: the de-tokenizer.
+        divot: the model.
         tokens_KND: the clips in order.
         seed: clip k starts from the noise of seed + k.
         steps: de-noising steps; None keeps the model's, and at least `HELD_STEPS` after a held frame.
         guidance: scale of classifier-free guidance; None keeps the model's.
+        corrections: see `Divot.iterate_frames`; None keeps the model's.
         seam: how the clips are joined.
+        task: chooses the de-tokenizer.
 
     Returns:
         Frames uint8 [T, S, S, 3] at 8 a second, and where and how the clips meet in them.
 
     Raises:
+        CheckpointError: if there is no de-tokenizer for that task.
         RecipeError: if a setting is out of range.
         ValueError: if the tokens are not of the model's shape.
     """
     if seam not in get_args(Seam):
         raise RecipeError("seam", f"{seam!r} is not known", f"Give one of {', '.join(get_args(Seam))}")
-    settings = resolve_sampler(model.config, steps, guidance)
+    model = divot.detokenizer(task)
+    settings = resolve_sampler(model.config, steps, guidance, corrections=corrections)
+    encode = divot.encoder_of(settings)
     held: Tensor | None = None
     parts: list[np.ndarray] = []
     num_steps: list[int] = []
     for index, tokens_ND in enumerate(tokens_KND):
         how = settings if held is None else held_sampler(settings, steps)
-        latents = model.sample_latents(tokens_ND[None], seed + index, how, held_latents=held)
+        latents = model.sample_latents(tokens_ND[None], seed + index, how, held_latents=held, encode=encode)
         frames = to_uint8(model.decode_latents(latents)[0])
         # The held frame is the last one of the clip before, once more.
         parts.append(frames if held is None else frames[1:])

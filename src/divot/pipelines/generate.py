@@ -154,6 +154,7 @@ def each_generated(
     sampling: TokenSampling = DEFAULT_SAMPLING,
     steps: int | None = None,
     guidance: float | None = None,
+    corrections: int | None = None,
     is_image: bool = False,
     clips: int = 1,
     seam: Seam = "cut",
@@ -169,6 +170,7 @@ def each_generated(
         sampling: how tokens are drawn.
         steps: de-noising steps; None keeps the model's.
         guidance: scale of classifier-free guidance; None keeps the model's.
+        corrections: see `Divot.iterate_frames`; None keeps the model's.
         is_image: make pictures.
         clips: clips of two seconds in each film; 1 makes single clips.
         seam: how the clips of a film are joined, see `divot.pipelines.film.Seam`.
@@ -192,11 +194,13 @@ def each_generated(
         begin, own, joints = time.perf_counter(), seed + index, None
         if clips > 1:
             tokens, plans = write_film(lm, text, clips, own, sampling)
-            frames, joints = decode_film(divot.detokenizer(TASK), tokens, own, steps, guidance, seam)
+            frames, joints = decode_film(divot, tokens, own, steps, guidance, corrections, seam)
         else:
             written = write_batch(lm, [text], [own], sampling, is_image)
             tokens, plans = written.tokens[0], written.plans
-            frames = divot.decode(tokens, seed=own, steps=steps, guidance=guidance, task=TASK)
+            frames = divot.decode(
+                tokens, seed=own, steps=steps, guidance=guidance, corrections=corrections, task=TASK
+            )
         # All frames of a still clip are the same picture; the middle one is the safest.
         frames = frames[len(frames) // 2][None] if is_image else frames
         yield GeneratedClip(frames, tokens, text, own, time.perf_counter() - begin, joints, plans)
@@ -211,6 +215,7 @@ def write_generated(
     sampling: TokenSampling,
     steps: int | None = None,
     guidance: float | None = None,
+    corrections: int | None = None,
 ) -> list[dict[str, Any]]:
     """Write each clip (film, picture) with its record, and one sheet of all.
 
@@ -221,13 +226,14 @@ def write_generated(
         sampling: how their tokens were drawn.
         steps: as it was given.
         guidance: as it was given.
+        corrections: as they were given.
 
     Returns:
         The records.
     """
     out = Path(out)
     detokenizer = divot.folder.detokenizer_name(TASK)
-    settings = resolve_sampler(divot.detokenizer(TASK).config, steps, guidance)
+    settings = resolve_sampler(divot.detokenizer(TASK).config, steps, guidance, corrections=corrections)
     drawn = dataclasses.asdict(settled(divot.language_model(TASK), sampling))
     records, rows, labels = [], [], []
     for clip in made:

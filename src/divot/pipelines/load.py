@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
 
@@ -73,6 +74,7 @@ def resolve_sampler(
     guidance: float | None = None,
     solver: str | None = None,
     eta: float | None = None,
+    corrections: int | None = None,
 ) -> SamplerConfig:
     """The model's sampler settings with changes; None keeps the model's.
 
@@ -91,8 +93,11 @@ def resolve_sampler(
         raise RecipeError("solver", f"{solver!r} is not known", f"Give one of {', '.join(SOLVERS)}")
     if eta is not None and not 0 <= eta <= 1:
         raise RecipeError("eta", f"{eta} is out of range", "Give 0 (no noise) to 1")
-    wanted = {"num_steps": steps, "guidance_scale": guidance, "solver": solver, "eta": eta}
-    settings = dataclasses.replace(config.sampler, **{k: v for k, v in wanted.items() if v is not None})  # type: ignore[arg-type]
+    if corrections is not None and corrections < 0:
+        raise RecipeError("corrections", f"{corrections} is out of range", "Give 0 (none) or more, such as 2")
+    wanted: dict[str, Any] = {"num_steps": steps, "guidance_scale": guidance, "solver": solver, "eta": eta}
+    wanted["num_corrections"] = corrections
+    settings = dataclasses.replace(config.sampler, **{k: v for k, v in wanted.items() if v is not None})
     if settings.solver == "ddim":
         return settings
     if eta is not None:

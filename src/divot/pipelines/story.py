@@ -73,6 +73,7 @@ def tell_story(
     fit: Fit = "crop",
     steps: int | None = None,
     guidance: float | None = None,
+    corrections: int | None = None,
     on_sentence: OnText | None = None,
 ) -> Iterator[StoryClip]:
     """Tell a story, clip by clip; each clip is conditioned on all that came before it.
@@ -89,6 +90,7 @@ def tell_story(
         fit: how its frames are made square.
         steps: de-noising steps; None keeps the model's.
         guidance: scale of classifier-free guidance; None keeps the model's.
+        corrections: see `Divot.iterate_frames`; None keeps the model's.
         on_sentence: called with each sentence before its clip is made.
 
     Yields:
@@ -117,7 +119,14 @@ def tell_story(
             on_sentence(sentence)
         tokens = dialogue.write_clip(sampling, words=[sentence])[0].cpu()
         dialogue.read([lm.builder().continuation([], [ReadClips()])], [tokens])
-        frames = divot.decode(tokens, seed=seed + number, steps=steps, guidance=guidance, task=TASK)
+        frames = divot.decode(
+            tokens,
+            seed=seed + number,
+            steps=steps,
+            guidance=guidance,
+            corrections=corrections,
+            task=TASK,
+        )
         yield StoryClip(sentence, tokens, frames, seed + number, dialogue.plans[0])
 
 

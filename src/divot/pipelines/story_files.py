@@ -97,6 +97,7 @@ def make_story(
     fit: Fit = "crop",
     steps: int | None = None,
     guidance: float | None = None,
+    corrections: int | None = None,
     on_sentence: OnText | None = None,
     on_clip: Callable[[Path], None] | None = None,
 ) -> dict[str, Any]:
@@ -138,7 +139,7 @@ def make_story(
         before = EarlierStory(instruction or "", first_clip=shown, first_clip_source=str(first_clip))
     else:
         before = EarlierStory(instruction or "")
-    settings = resolve_sampler(divot.detokenizer(TASK).config, steps, guidance)
+    settings = resolve_sampler(divot.detokenizer(TASK).config, steps, guidance, corrections=corrections)
     described = describe_language_model(
         divot,
         TASK,
@@ -165,6 +166,7 @@ def make_story(
         fit,
         steps,
         guidance,
+        corrections,
         on_sentence,
     )
     # What is wrong with the request shows here, before a file is touched.
@@ -173,7 +175,14 @@ def make_story(
         StoryClip(
             part.sentence,
             part.tokens,
-            divot.decode(part.tokens, seed=one, steps=steps, guidance=guidance, task=TASK),
+            divot.decode(
+                part.tokens,
+                seed=one,
+                steps=steps,
+                guidance=guidance,
+                corrections=corrections,
+                task=TASK,
+            ),
             one,
             part.plan,
         )
@@ -255,6 +264,7 @@ def write_story(
             seed=next(iter(before.seeds), settings["seed"]),
             steps=sampler["num_steps"],
             guidance=sampler["guidance_scale"],
+            corrections=sampler["num_corrections"],
             task=TASK,
         )
         given.append((_GIVEN, frames, _write_clip(out, 0, frames, stale)))

@@ -45,6 +45,7 @@ SAMPLING_WAYS: tuple[tuple[str, TokenSampling, dict[str, Any]], ...] = (
     ("--component-temperature 1", TokenSampling(component_temperature=1.0), {}),
     ("--steps 10", TokenSampling(), {"steps": 10}),
     ("--guidance 1.5", TokenSampling(), {"guidance": 1.5}),
+    ("--corrections 0", TokenSampling(), {"corrections": 0}),
 )
 
 

@@ -1,8 +1,8 @@
 """Questions and answers about a scene, so that what is known of a clip can be asked for piece by piece.
 
 Nothing is asked that the frames do not tell for certain: a sprite is called by its first colour or by its shape,
-and only where no other sprite bears the name; a place near a border of two thirds is not asked for. Answers are
-one to four words, one fixed wording for each motion.
+and only where no other sprite bears the name, or just "it" where it is the only one; a place near a border of two
+thirds is not asked for. Wordings are many, answers one to four words, one fixed wording for each motion.
 
 Words alone should not give an answer away: yes and no are equally likely for the same question, letters too, and
 wrong motions are drawn from those that a sprite of such a scene could make. They share with the right one on
@@ -38,11 +38,17 @@ ACTIONS: dict[str, str] = {
     "changes_colour": "changes colour",
     "stays": "stays still",
 }
+# Where it is not just the base form and "ing".
+_VERBS_ING = {"move": "moving", "bounce": "bouncing", "spin": "spinning", "change": "changing"}
 _BASE_FORMS = {
     motion: {"changes_colour": "change colour", "stays": "stay still"}.get(
         motion, " ".join([words.split()[0].removesuffix("s"), *words.split()[1:]])
     )
     for motion, words in ACTIONS.items()
+}
+_ING_FORMS = {
+    motion: " ".join([_VERBS_ING.get(words.split()[0], f"{words.split()[0]}ing"), *words.split()[1:]])
+    for motion, words in _BASE_FORMS.items()
 }
 LETTERS = "ABCD"
 # Places this near a border between two thirds of the frame could be called either.
@@ -107,10 +113,15 @@ Asker = Callable[[Scene, _Dice], "Parts | None"]
 
 def _shape(scene: Scene, dice: _Dice) -> Parts:
     sprite = dice.pick(scene.sprites)
-    text = dice.pick(
-        ("What shape is the {0} thing?", "Which shape does the {0} thing have?", "What is the {0} thing?")
-    )
-    return text.format(sprite.colour), sprite.shape
+    forms = [
+        "What shape is the {0} thing?",
+        "Which shape does the {0} thing have?",
+        "What is the {0} thing?",
+        "What shape is the {0} one?",
+    ]
+    if len(scene.sprites) == 1:
+        forms += ["What shape is it?", "Which shape is it?", "What shape is shown?"]
+    return dice.pick(forms).format(sprite.colour), sprite.shape
 
 
 def _colour(scene: Scene, dice: _Dice) -> Parts | None:
@@ -118,8 +129,9 @@ def _colour(scene: Scene, dice: _Dice) -> Parts | None:
     if not _has_own_shape(sprite, scene):
         return None
     when = dice.pick((" at first", " to begin with")) if _to_colour(sprite) else ""
-    text = dice.pick(("What colour is the {0}{1}?", "Which colour does the {0} have{1}?"))
-    return text.format(sprite.shape, when), sprite.colour
+    forms = ("What colour is {0}{1}?", "Which colour does {0} have{1}?", "What color is {0}{1}?")
+    names = [f"the {sprite.shape}", *_names_of_only(scene)]
+    return dice.pick(forms).format(dice.pick(names), when), sprite.colour
 
 
 def _count(scene: Scene, dice: _Dice) -> Parts:
@@ -128,17 +140,22 @@ def _count(scene: Scene, dice: _Dice) -> Parts:
             "How many things are shown in all?",
             "How many shapes does the clip show?",
             "How many shapes are there?",
+            "How many things are there?",
+            "How many objects do you see?",
         )
     )
     return text, ("one", "two")[len(scene.sprites) - 1]
 
 
 def _place(scene: Scene, dice: _Dice) -> Parts | None:
-    """Where a sprite is at the start, at the end, or where it appears or was last seen."""
+    """Where a sprite is at the start, at the end, all the time, or where it appears or was last seen."""
     sprite = dice.pick(scene.sprites)
     states = track(sprite)
-    is_end = dice.chance(0.5)
     seen = [state for state in states if state.is_visible]
+    places = {_place_words(state) for state in seen}
+    if len(places) == 1 and None not in places and dice.chance(0.5):
+        return f"Where is {_name(sprite, scene, dice)}?", str(places.pop())
+    is_end = dice.chance(0.5)
     state = seen[-1 if is_end else 0]
     words = _place_words(state)
     if words is None:
@@ -157,7 +174,14 @@ def _place(scene: Scene, dice: _Dice) -> Parts | None:
 
 
 def _behind(scene: Scene, dice: _Dice) -> Parts:
-    text = dice.pick(("What does the background look like?", "What kind of background is it?"))
+    text = dice.pick(
+        (
+            "What does the background look like?",
+            "What kind of background is it?",
+            "What is the background like?",
+            "What is the background?",
+        )
+    )
     return text, TEXTURE_WORDS.get(scene.background.texture, scene.background.kind)
 
 
@@ -172,7 +196,14 @@ def _direction(scene: Scene, dice: _Dice) -> Parts | None:
         return text.format(name), "clockwise" if turning[0].turn_deg > 0 else "anticlockwise"
     if len(moving) != 1:
         return None
-    text = dice.pick(("Which way does {0} move?", "In which direction does {0} move?"))
+    text = dice.pick(
+        (
+            "Which way does {0} move?",
+            "In which direction does {0} move?",
+            "Which direction is {0} moving in?",
+            "Where does {0} go?",
+        )
+    )
     return text.format(name), ACTIONS[moving[0].motion].removeprefix("moves ")
 
 
@@ -181,7 +212,10 @@ def _action(scene: Scene, dice: _Dice) -> Parts | None:
     sprite = dice.pick(scene.sprites)
     if len(sprite.events) > 1:
         return None
-    text = dice.pick(("What does {0} do?", "What happens to {0}?", "What is {0} doing?"))
+    forms = ["What does {0} do?", "What happens to {0}?", "What is {0} doing?"]
+    if len(scene.sprites) == 1:
+        forms += ["What happens?", "What happens in the video?", "What is happening?"]
+    text = dice.pick(forms)
     return text.format(_name(sprite, scene, dice)), ACTIONS[sprite.events[0].motion]
 
 
@@ -243,8 +277,8 @@ def _yes_no(scene: Scene, dice: _Dice) -> Parts | None:
         words = (_BASE_FORMS[early], _BASE_FORMS[late], ACTIONS[late], ACTIONS[early])
         return text.format(name, *words), answer
     motion = motions[0] if is_true else _wrong_motions(scene, sprite, dice)[0]
-    text = dice.pick(("Does {0} {1}?", "Is it true that {0} {2}?"))
-    return text.format(name, _BASE_FORMS[motion], ACTIONS[motion]), answer
+    text = dice.pick(("Does {0} {1}?", "Is it true that {0} {2}?", "Is {0} {3}?"))
+    return text.format(name, _BASE_FORMS[motion], ACTIONS[motion], _ING_FORMS[motion]), answer
 
 
 def _choice(scene: Scene, dice: _Dice) -> Parts | None:
@@ -291,12 +325,17 @@ def _order(scene: Scene) -> list[tuple[Sprite, Event]] | None:
 
 
 def _name(sprite: Sprite, scene: Scene, dice: _Dice) -> str:
-    names = [f"the {sprite.colour} {sprite.shape}"]
+    names = [f"the {sprite.colour} {sprite.shape}", *_names_of_only(scene)]
     if _has_own_shape(sprite, scene):
         names.append(f"the {sprite.shape}")
     if not _to_colour(sprite):
         names.append(f"the {sprite.colour} thing")
     return dice.pick(names)
+
+
+def _names_of_only(scene: Scene) -> list[str]:
+    """What a sprite that is alone may be called, whatever it looks like."""
+    return ["it", "the shape"] if len(scene.sprites) == 1 else []
 
 
 def _has_own_shape(sprite: Sprite, scene: Scene) -> bool:
