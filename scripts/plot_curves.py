@@ -64,12 +64,12 @@ def draw(axes: plt.Axes, folder: Path, runs: dict[str, str], measure: str, label
 def main() -> None:
     """Both panels."""
     folder, out = Path(sys.argv[1]), Path(sys.argv[2])
-    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.5))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(14.5, 4.5))
     draw(left, folder, dict.fromkeys(TOKENIZER, ""), "loss_last_time_mean", "clips")
     left.set(title="tokenizer and U-Net", yscale="log")
     draw(right, folder, LANGUAGE, "text_loss_mean", "sequences")
     right.set(title="language model, words", ylim=(0.1, 1.0))
-    right.legend(fontsize=7)
+    right.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
     figure.tight_layout()
     figure.savefig(out, dpi=110)
 
