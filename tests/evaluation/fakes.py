@@ -38,9 +38,11 @@ class ColourDetokenizer(_OnCpu):
     def __init__(self, noise=0.0):
         self.noise = noise
         self.calls = []
+        self.encoders = []
 
-    def decode(self, tokens_BND, seed=0, sampler=None):
+    def decode(self, tokens_BND, seed=0, sampler=None, encode=None):
         self.calls.append((tokens_BND.clone(), seed, sampler))
+        self.encoders.append(encode)
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(1, 16, 3, SIZE_PX, SIZE_PX, generator=generator)
         return (tokens_BND[:, 0, None, :, None, None] + self.noise * noise).clamp(-1, 1)
@@ -59,7 +61,7 @@ class RecallDetokenizer(ColourDetokenizer):
         super().__init__()
         self.clips = clips
 
-    def decode(self, tokens_BND, seed=0, sampler=None):
+    def decode(self, tokens_BND, seed=0, sampler=None, encode=None):
         frames = torch.from_numpy(self.clips[seed].frames)
         return (frames.permute(0, 3, 1, 2).float() / 127.5 - 1)[None]
 

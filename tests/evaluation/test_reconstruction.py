@@ -14,8 +14,10 @@ from divot.evaluation import (
 from divot.evaluation.measures import DEFINITIONS
 from divot.evaluation.run_info import weights_sha256
 from divot.pipelines.fidelity import MAX_PSNR_DB, psnr
+from divot.video import SEEN_FRAMES
 
 from .fakes import (
+    SIZE_PX,
     ColourDetokenizer,
     FakeModel,
     FakeTokenizer,
@@ -104,6 +106,14 @@ def test_clip_i_is_decoded_from_seed_plus_i_with_the_sampler_asked_for():
     assert [seed for _, seed, _ in detokenizer.calls] == [7, 8, 9, 10]
     assert all(used is sampler for _, _, used in detokenizer.calls)
     assert result.run["sampler"]["num_steps"] == 3
+
+
+def test_corrections_compare_with_the_tokens_of_the_tokenizer():
+    detokenizer = ColourDetokenizer()
+    evaluate_reconstruction(FakeTokenizer(), detokenizer, GREYS)
+    frames = torch.linspace(-1, 1, 16)[None, :, None, None, None].expand(1, 16, 3, SIZE_PX, SIZE_PX)
+    for encode in detokenizer.encoders:
+        torch.testing.assert_close(encode(frames), FakeTokenizer()(frames[:, list(SEEN_FRAMES)]))
 
 
 def test_batch_size_changes_nothing_but_the_batches():
