@@ -112,6 +112,7 @@ def test_corrections_compare_with_the_tokens_of_the_tokenizer():
     detokenizer = ColourDetokenizer()
     evaluate_reconstruction(FakeTokenizer(), detokenizer, GREYS)
     frames = torch.linspace(-1, 1, 16)[None, :, None, None, None].expand(1, 16, 3, SIZE_PX, SIZE_PX)
+    assert len(detokenizer.encoders) == len(GREYS)
     for encode in detokenizer.encoders:
         torch.testing.assert_close(encode(frames), FakeTokenizer()(frames[:, list(SEEN_FRAMES)]))
 

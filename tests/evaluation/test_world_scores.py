@@ -101,6 +101,15 @@ def test_random_weights_know_nothing_and_the_files_say_so(model, tmp_path):
     assert paths[2].stat().st_size > 0
 
 
+def test_who_only_reads_needs_no_detokenizer(model, monkeypatch):
+    def fail(*_args, **_kwargs):
+        raise AssertionError("a de-tokenizer was asked for")
+
+    monkeypatch.setattr(model, "detokenizer", fail)
+    scores = evaluate_world(model, seed=1, count=1, has_controls=False, has_generation=False)
+    assert scores.run["sampler"] is None
+
+
 def test_same_seed_same_scores(model):
     one, two = (evaluate_world(model, seed=1, count=2, has_generation=False) for _ in range(2))
     assert one.measures == two.measures

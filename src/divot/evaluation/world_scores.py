@@ -150,7 +150,8 @@ def evaluate_world(
         "views": views,
         "questions": len(correct),
         "sampling": vars(settled(model.language_model(TASK), sampling)),
-        "sampler": vars(model.detokenizer(TASK).config.sampler),
+        # Who only reads has no need of a de-tokenizer.
+        "sampler": vars(model.detokenizer(TASK).config.sampler) if has_generation or num_stories else None,
         "model": describe_model(model),
         "language_model": describe_language_model(model, "ask"),
         "hardware": hardware(model.device),
