@@ -67,7 +67,7 @@ def main() -> None:
         }
         for kind, rows in tokens.items():
             for seam in get_args(Seam):
-                _, joints = decode_film(divot, rows, number, steps, seam=seam, task=tasks[kind])
+                _, joints = decode_film(divot, rows, number, seam, tasks[kind], steps=steps)
                 note(f"{kind}, {seam}", joints.jump)
     means = {kind: bootstrap_interval(values) for kind, values in jumps.items()}
     for kind, value in means.items():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from divot.config.errors import DataError
+from divot.config.errors import DataError, VideoReadError
 from divot.config.training import DataConfig, LanguageConfig, TrainConfig
 from divot.data.annotations import Annotation
 from divot.data.check import check_samples
@@ -567,6 +567,14 @@ def test_a_damaged_tar_file_is_left_out(tmp_path, caplog):
     (tmp_path / "b.tar").write_bytes(b"no tar file" * 100)
     assert len(read_annotations(f"cc3m:{tmp_path}", None)) == 3
     assert "left out: 2 of 5 rows" in caplog.text
+
+
+def test_a_tar_file_that_is_gone_is_an_error_of_its_samples(tmp_path):
+    pack(tmp_path / "a.tar", CAPTIONED)
+    dog = read_annotations(f"cc3m:{tmp_path}", None)[0]
+    (tmp_path / "a.tar").unlink()
+    with pytest.raises(VideoReadError, match=r"a\.tar.*000000000\.jpg"):
+        read_record(dog, 16, 1)
 
 
 def test_only_the_part_between_its_times_is_read(tmp_path):

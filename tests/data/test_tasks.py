@@ -258,6 +258,16 @@ def test_data_without_matter_for_the_tasks_ends_with_a_reason(builder, files):
         rows[0]
 
 
+def test_own_plans_are_said_only_where_the_model_plans(builder, files):
+    (files / "words.jsonl").write_text('{"video": "a.mp4", "caption": "A dog runs.", "plan": "dog left"}')
+    config = TrainConfig(stage="lm", init_model="tiny", data=DataConfig(world_share=0.0, videos=str(files)))
+    settings = LanguageConfig(tasks={"generation": 1.0}, annotations=str(files / "words.jsonl"))
+    for has_plans in (False, True):
+        config = dataclasses.replace(config, language=settings)
+        sample = LanguageDataset(config, builder, 16, 4, has_plans=has_plans)[0]
+        assert ("(dog left)" in builder.tokenizer.decode(sample.sequence.ids)) == has_plans
+
+
 def test_own_stories_teach_stories_and_name_the_file_that_cannot_be_read(builder, files, tmp_path):
     clips = [{"video": "a.mp4", "start_s": start_s, "text": f"at {start_s}"} for start_s in (0, 2.5)]
     broken = [clips[0], {**clips[1], "video": "gone.mp4"}]
@@ -292,7 +302,7 @@ def test_a_sample_without_matter_for_its_task_takes_another_one(builder, files, 
     # Nine of ten draws of the first line, and all but the rarest of the second, have nothing for the task.
     tasks = {"image_caption": 9.0, "generation": 0.5, "question": 0.01}
     settings = LanguageConfig(tasks=tasks, annotations=str(files / "words.jsonl"))
-    rows = LanguageDataset(dataclasses.replace(config, language=settings), builder, 16, 2000)
+    rows = LanguageDataset(dataclasses.replace(config, language=settings), builder, 16, 2000, has_plans=True)
     source = rows.sources[0].records
     monkeypatch.setattr(source, "record", lambda number, *_: source.annotation(number))
     drawn = [rows.draw(number) for number in range(2000)]

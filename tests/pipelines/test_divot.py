@@ -9,7 +9,7 @@ import torch
 from divot.config.errors import CheckpointError, RecipeError
 from divot.config.models import DetokenizerConfig, SamplerConfig
 from divot.pipelines import Divot
-from divot.pipelines.clips import count_clips
+from divot.pipelines.clips import count_clips, whole_clips
 from divot.pipelines.load import resolve_sampler
 from divot.video import (
     SEEN_FRAMES,
@@ -114,6 +114,15 @@ def test_reconstruction_is_as_long_as_the_video(divot, video_file):
 
 
 def test_only_the_first_clips_are_reconstructed_if_asked(divot, video_file):
+    assert len(divot.reconstruct(video_file, max_clips=1, steps=1).frames) == 16
+
+
+def test_what_follows_the_first_clips_may_be_damaged(divot, video_file, monkeypatch):
+    def damaged(*arguments):
+        yield next(whole_clips(*arguments))
+        pytest.fail("read on")
+
+    monkeypatch.setattr("divot.pipelines.divot.whole_clips", damaged)
     assert len(divot.reconstruct(video_file, max_clips=1, steps=1).frames) == 16
 
 

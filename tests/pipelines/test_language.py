@@ -20,6 +20,7 @@ from divot.pipelines.generate import (
     write_batch,
     write_generated,
 )
+from divot.pipelines.story import tell_story
 from divot.text import Turn, caption_request, conversation
 from divot.text.sequence import Sequence
 from divot.video import write_video
@@ -174,6 +175,16 @@ def test_a_picture_is_asked_about_as_a_picture(model, frames, tmp_path):
 def test_a_prompt_without_words_is_refused(model):
     with pytest.raises(RecipeError, match="has no words"):
         model.generate(" ")
+
+
+def test_settings_of_the_sampler_are_looked_at_before_the_language_model_works(model, monkeypatch):
+    monkeypatch.setattr(Dialogue, "write_clip", lambda *_, **__: pytest.fail("wrote a clip"))
+    with pytest.raises(RecipeError, match="steps: 0 is out of range"):
+        model.generate("a red star", steps=0)
+    with pytest.raises(RecipeError, match="guidance: -1 is out of range"):
+        next(tell_story(model, "Tell a story.", guidance=-1))
+    with pytest.raises(TypeError, match="stpes"):
+        model.generate("a red star", stpes=3)
 
 
 def test_a_prompt_longer_than_the_context_is_refused(narrow):

@@ -140,12 +140,13 @@ def test_a_story_that_goes_on_remembers_the_clip_it_was_given(model, tmp_path):
 
 
 def test_the_clip_that_was_given_is_decoded_as_the_others_and_stays_as_it_was(model, tmp_path, monkeypatch):
-    shown, asked = tmp_path / "shown.mp4", []
+    shown, asked, given = tmp_path / "shown.mp4", [], []
     write_video(shown, world.clip(0, 0, size=32).frames, 8)
     decode = model.decode
 
     def noted(tokens, seed=0, **settings):
         asked.append((tokens, (seed, settings.get("steps"), settings.get("guidance"))))
+        given.append(settings)
         return decode(tokens, seed=seed, **settings)
 
     def of_the_given_clip():
@@ -158,6 +159,9 @@ def test_the_clip_that_was_given_is_decoded_as_the_others_and_stays_as_it_was(mo
     asked.clear()
     make_story(model, tmp_path / "two", count=1, words=WORDS, go_on=tmp_path / "one", seed=8)
     assert [seed for seed, *_ in of_the_given_clip()] == [3]
+    given.clear()
+    make_story(model, tmp_path / "three", TELL, 1, words=WORDS, first_clip=shown, solver="euler")
+    assert [settings["solver"] for settings in given] == ["euler"] * 2
 
 
 def test_a_shorter_story_in_the_same_folder_leaves_nothing_of_the_longer_one(model, tmp_path):

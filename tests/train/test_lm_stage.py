@@ -221,7 +221,9 @@ def test_language_model_of_another_folder_goes_on_with_the_units_of_the_new_toke
     other = shutil.copytree(config.init_model, tmp_path / "other")
     place = other / "lm" / "config.json"
     place.write_text(json.dumps({**json.loads(place.read_text()), "has_token_statistics": True}))
-    settings = dataclasses.replace(config, init_model=str(model_folder), init_lm=str(other))
+    # Tokens are measured on clips, also where the conversations are about none.
+    blind = dataclasses.replace(config.language, blind_share=1.0)
+    settings = dataclasses.replace(config, init_model=str(model_folder), init_lm=str(other), language=blind)
     lm = LanguageStage(settings).module.lm
     before = ModelFolder.open(other).language_model()
     weights = dict(before.backbone.named_parameters())

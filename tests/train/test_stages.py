@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -81,10 +82,13 @@ def test_detokenizer_stage_trains_projector_and_unet_alone(model_folder, clips):
 
 
 @pytest.fixture
-def distilled(model_folder):
-    """A stage that makes fewer, narrower tokens."""
+def distilled(model_folder, tmp_path):
+    """A stage that makes fewer, narrower tokens than those of a preset."""
+    source = shutil.copytree(model_folder, tmp_path / "source")
+    contents = source / "model.json"
+    contents.write_text(json.dumps({**json.loads(contents.read_text()), "preset": "tiny"}))
     sizes = DistillationConfig(num_tokens=5, token_width=6, resampler_depth=2, projector_depth=2)
-    return build_stage(TrainConfig(stage="distill", init_model=str(model_folder), distillation=sizes))
+    return build_stage(TrainConfig(stage="distill", init_model=str(source), distillation=sizes))
 
 
 def test_distillation_trains_resampler_and_projector_alone(distilled, clips):
@@ -110,6 +114,8 @@ def test_distilled_tokens_learn_to_tell_the_unet_what_the_old_ones_did(distilled
     assert tokens.shape == (2, 5, 6)
     assert detokenizer.decode(tokens).shape == clips.shape
     torch.testing.assert_close(detokenizer.null_tokens, tokenizer.null_tokens()[0], rtol=1e-2, atol=1e-2)
+    # Whatever preset the old tokens were of.
+    assert folder.preset is None
     # The language model of the old tokens is not for these.
     assert not folder.contents.language_models
 

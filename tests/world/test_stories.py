@@ -13,7 +13,6 @@ from divot.world.stories import (
     MIN_CLIPS,
     Character,
     story,
-    story_characters,
     told_motions,
     told_readings,
 )
@@ -38,8 +37,6 @@ def test_lengths_and_characters(stories):
     _, told = stories
     assert {len(one.chapters) for one in told} == set(range(MIN_CLIPS, MAX_CLIPS + 1))
     assert {len(one.characters) for one in told} == {1, 2}
-    for one in told:
-        assert story_characters(one.instruction) == one.characters
 
 
 def test_split(stories):

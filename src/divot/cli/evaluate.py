@@ -74,11 +74,11 @@ def reconstruction(
         divot = Divot.from_pretrained(model, device, dtype.value)
         sampler = resolve_sampler(
             divot.detokenizer(evaluation.TASK, detokenizer).config,
-            steps,
-            guidance,
-            None if solver is None else solver.value,
-            eta,
-            corrections,
+            steps=steps,
+            guidance=guidance,
+            solver=None if solver is None else solver.value,
+            eta=eta,
+            corrections=corrections,
         )
 
         def show(done: int, total: int) -> None:

@@ -172,14 +172,14 @@ def decode(
             found,
             out,
             seed,
-            steps,
-            guidance,
-            None if solver is None else solver.value,
-            eta,
-            corrections,
             detokenizer,
             tokens,
             on_progress,
+            steps=steps,
+            guidance=guidance,
+            solver=None if solver is None else solver.value,
+            eta=eta,
+            corrections=corrections,
         )
     made_by = record["detokenizer"]["name"]
     screen.result(record, f"{record['clips']} clips, {record['frames']} frames by {made_by}", f"wrote {out}")
@@ -214,15 +214,15 @@ def reconstruct(
         result = divot.reconstruct(
             video,
             seed,
-            steps,
-            guidance,
-            None if solver is None else solver.value,
-            eta,
-            corrections,
             fit.value,
             clips,
             detokenizer,
             on_progress,
+            steps=steps,
+            guidance=guidance,
+            solver=None if solver is None else solver.value,
+            eta=eta,
+            corrections=corrections,
         )
         record = write_reconstruction(result, out, divot, video, seed, fit=fit.value)
     summary = (

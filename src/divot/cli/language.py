@@ -171,8 +171,10 @@ def generate(
         from divot.lm.sampling import TokenSampling
         from divot.pipelines.divot import Divot
         from divot.pipelines.generate import each_generated, write_generated
+        from divot.pipelines.load import SamplerChanges
 
         sampling = TokenSampling(is_mean, temperature, component_temperature, text_guidance, candidates)
+        changes = SamplerChanges(steps=steps, guidance=guidance, corrections=corrections)
         divot = Divot.from_pretrained(model, device, dtype.value)
         made = each_generated(
             divot,
@@ -180,15 +182,13 @@ def generate(
             count,
             seed,
             sampling,
-            steps,
-            guidance,
-            corrections,
             is_image,
             clips,
             seam.value,
             on_progress,
+            **changes,
         )
-        records = write_generated(made, out, divot, sampling, steps, guidance, corrections)
+        records = write_generated(made, out, divot, sampling, **changes)
     lines = [_wrote(record) for record in records]
     screen.result({"prompt": text, "clips": records}, *lines)
 

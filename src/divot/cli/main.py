@@ -24,6 +24,7 @@ EXTRAS = {
     "scenedetect": "data",
     "cv2": "data",
     "webdataset": "data",
+    "braceexpand": "data",
     "ray": "ray",
 }
 """Package that not every installation has -> the extra that brings it."""

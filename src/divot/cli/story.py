@@ -63,10 +63,10 @@ def story(
         go_on,
         first_clip,
         fit.value,
-        steps,
-        guidance,
-        corrections,
         on_sentence=screen.line,
         on_clip=lambda file: screen.line(f"  {file}"),
+        steps=steps,
+        guidance=guidance,
+        corrections=corrections,
     )
     screen.result(record, f"wrote {out}: {len(record['clips'])} clips, story.mp4, index.html")

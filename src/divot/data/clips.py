@@ -50,7 +50,7 @@ class Rejects:
         num_drawn = self.num_read + self.num_failed
         if num_drawn >= MIN_JUDGED and self.num_failed > self.max_share * num_drawn:
             raise DataError(
-                os.path.dirname(path),
+                os.path.dirname(path) or ".",
                 f"{self.num_failed} of {num_drawn} files drawn could not be read (the last: {error})",
                 "Repair or remove them (`divot data check` names all), or raise data.max_reject_share",
             )

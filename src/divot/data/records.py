@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from divot.config.errors import VideoReadError
+from divot.config.errors import DataError, VideoReadError
 from divot.data.annotations import Annotation, StoryClip
 from divot.data.packed import on_disk
 from divot.world import Event, Scene, caption, clip, is_held_out, render, sample_scene, still_caption
@@ -136,7 +136,7 @@ def read_record(annotation: Annotation, size_px: int, max_clips: int) -> Record:
             clips = spread_clips(part.duration_s, max_clips)
             places = [replace(clip, start_s=part.start_s + clip.start_s) for clip in clips]
             frames = [reader.frames_at_times(place.times_s, fit) for place in places]
-    except VideoReadError as error:
+    except (VideoReadError, DataError) as error:
         raise VideoReadError(annotation.name, error.cause, error.remedy) from error
     if annotation.is_image:
         frames = [np.repeat(frames[0][:1], CLIP_FRAMES, axis=0)]

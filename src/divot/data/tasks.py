@@ -155,12 +155,13 @@ class LanguageDataset:
             source_number = source_of_sample(self.config, number, rng)
             if source_number is None:
                 record = self._world_record(task, number)
-                if not self.has_plans:
-                    record = replace(record, plans=())
-                if task in tasks_of(record):
-                    return record, task, rng
+                if task not in tasks_of(record):
+                    continue
             elif (own := self._own_record(self.sources[source_number], task, rng)) is not None:
-                return *own, rng
+                record, task = own
+            else:
+                continue
+            return record if self.has_plans else replace(record, plans=()), task, rng
         raise DataError(
             ", ".join(source.config.annotations for source in self.sources) or "Sprite World",
             f"{MAX_DRAWS} draws gave nothing for the tasks",

@@ -24,6 +24,7 @@ DEFINITIONS = {
     "verifier_colour": "The same of colours alone.",
     "verifier_motion": "The same of motions alone.",
     "verifier_all_swapped": "The same of all three in what the tokens of another clip decode to.",
+    "verifier_all_vae": "The same of all three in the clip through the autoencoder alone: a ceiling.",
     "verifier_all_true": "The same of all three in the clip itself: a ceiling.",
     "seconds_encode": "Seconds a clip from seen frames to tokens, its share of the batch.",
     "seconds_decode": "Seconds a clip from tokens to frames: all steps of the sampler and the autoencoder.",

@@ -197,7 +197,10 @@ def evaluate_reconstruction(
     shift = len(clips) // 2
     rows = _measures_of_set(clips, reconstructions, shift)
     for index, clip in enumerate(clips):
-        rows[index]["psnr_vae"] = psnr(_through_vae(detokenizer, clip.frames), clip.frames)
+        coded = _through_vae(detokenizer, clip.frames)
+        rows[index]["psnr_vae"] = psnr(coded, clip.frames)
+        if clip.scene is not None:
+            rows[index]["verifier_all_vae"] = float(verify(coded, clip.scene).all)
         rows[index]["seconds_encode"] = encode_s[index]
         if index > 0 or len(clips) == 1:
             # The first call sets things up.

@@ -21,6 +21,7 @@ from divot.evaluation.story_scores import story_scores
 from divot.pipelines.describe import answer, settled_views
 from divot.pipelines.generate import TASK, TokenSampling, settled, write_batch
 from divot.pipelines.sidecar import describe_language_model, describe_model
+from divot.pipelines.story import TASK as STORY_TASK
 from divot.text import caption_request
 from divot.video import CLIP_FRAMES
 from divot.world.facts import caption_f1
@@ -142,6 +143,7 @@ def evaluate_world(
         of_stories = story_scores(model, seed, num_stories, sampling, lambda share: tell(0.8 + 0.2 * share))
         scores.measures.update(of_stories)
     tell(1.0)
+    tasks = ["ask", *([TASK] if has_generation else []), *([STORY_TASK] if num_stories else [])]
     scores.run = {
         "clips": count,
         "seed": seed,
@@ -153,7 +155,7 @@ def evaluate_world(
         # Who only reads has no need of a de-tokenizer.
         "sampler": vars(model.detokenizer(TASK).config.sampler) if has_generation or num_stories else None,
         "model": describe_model(model),
-        "language_model": describe_language_model(model, "ask"),
+        "language_models": {task: describe_language_model(model, task) for task in tasks},
         "hardware": hardware(model.device),
         "versions": versions(),
         "date": now(),

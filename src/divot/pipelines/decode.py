@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from divot.config.errors import DataError
 from divot.config.files import refuse_overwriting
 from divot.data.tokens import TokenStore, is_token_store, read_token_file
 from divot.pipelines.divot import Divot, Progress
-from divot.pipelines.load import resolve_sampler
+from divot.pipelines.load import SamplerChanges, resolve_sampler
 from divot.pipelines.sidecar import describe_detokenizer, write_sidecar
 from divot.video import CLIP_RATE_FPS, Clip, write_video
 
@@ -71,14 +72,10 @@ def decode_tokens(
     found: FoundTokens,
     out: str | Path,
     seed: int = 0,
-    steps: int | None = None,
-    guidance: float | None = None,
-    solver: str | None = None,
-    eta: float | None = None,
-    corrections: int | None = None,
     detokenizer: str | None = None,
     source: str | Path | None = None,
     on_progress: Progress | None = None,
+    **changes: Unpack[SamplerChanges],
 ) -> dict[str, Any]:
     """Decode tokens and write the video with its record.
 
@@ -87,14 +84,10 @@ def decode_tokens(
         found: the tokens.
         out: an mp4, gif or webp file.
         seed: clip k starts from the noise of seed + k.
-        steps: de-noising steps; None keeps the model's, here and below.
-        guidance: scale of classifier-free guidance, 1 for none.
-        solver: `ddim`, `dpm++`, `euler` or `unipc`.
-        eta: noise added at each step of ddim, 0 to 1.
-        corrections: see `Divot.iterate_frames`.
         detokenizer: name of the de-tokenizer; None takes the one for decoding.
         source: where the tokens are from, for the record.
         on_progress: called as the work goes on.
+        **changes: to the sampler's settings, see `SamplerChanges`.
 
     Returns:
         The record.
@@ -115,7 +108,7 @@ def decode_tokens(
         )
     name = divot.folder.detokenizer_name("decode") if detokenizer is None else detokenizer
     config = divot.detokenizer(name=name).config
-    sampler = resolve_sampler(config, steps, guidance, solver, eta, corrections)
+    sampler = resolve_sampler(config, **changes)
     if tuple(found.tokens.shape[1:]) != (config.num_tokens, config.token_width):
         raise DataError(
             source or "tokens",
@@ -128,14 +121,10 @@ def decode_tokens(
     parts = divot.iterate_frames(
         found.tokens,
         seed,
-        steps,
-        guidance,
-        solver,
-        eta,
-        corrections,
         detokenizer=name,
         clips=found.clips,
         on_progress=on_progress,
+        **changes,
     )
     num_frames = write_video(out, parts, CLIP_RATE_FPS)
     return write_sidecar(

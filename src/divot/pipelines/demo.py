@@ -97,7 +97,7 @@ def run_demo(
     sections, records, done = [], [], 0
     for example, count in zip(examples, counts, strict=True):
         watch = _part(on_progress, done, count, sum(counts))
-        result = divot.reconstruct(example.source, seed, steps, max_clips=MAX_CLIPS, on_progress=watch)
+        result = divot.reconstruct(example.source, seed, max_clips=MAX_CLIPS, on_progress=watch, steps=steps)
         done += count
         section, record = _write_example(divot, out, example, result, seed)
         if has_language(divot):

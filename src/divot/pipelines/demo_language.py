@@ -48,7 +48,7 @@ def make_clips(
     sections, made = [], []
     for prompt in PROMPTS:
         clips = divot.generate(prompt, seed=seed, steps=steps, sampling=sampling)
-        records = write_generated(clips, out, divot, sampling, steps)
+        records = write_generated(clips, out, divot, sampling, steps=steps)
         moving = Path(records[0]["output"]).with_suffix(".webp")
         write_video(moving, enlarged(clips[0].frames, shown_scale(clips[0].frames)), CLIP_RATE_FPS)
         sections.append(MadeSection(prompt, moving, clips[0].seconds))

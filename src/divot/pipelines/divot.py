@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from divot.config.models import DetokenizerConfig, SamplerConfig, TokenizerConfig
 from divot.detokenizer import VideoDetokenizer
@@ -31,7 +33,13 @@ from divot.pipelines.clips import (
     whole_clips,
 )
 from divot.pipelines.fidelity import psnr, ssim
-from divot.pipelines.load import resolve_device, resolve_dtype, resolve_sampler, shared_frame_size
+from divot.pipelines.load import (
+    SamplerChanges,
+    resolve_device,
+    resolve_dtype,
+    resolve_sampler,
+    shared_frame_size,
+)
 from divot.tokenizer import VideoTokenizer
 from divot.video import CLIP_FRAMES, SEEN_FRAMES, Clip, Fit, from_uint8, to_uint8, views_of
 from divot.weights.store import ModelFolder
@@ -175,13 +183,11 @@ class Divot:
         count: int = 1,
         seed: int = 0,
         sampling: TokenSampling | None = None,
-        steps: int | None = None,
-        guidance: float | None = None,
-        corrections: int | None = None,
         is_image: bool = False,
         clips: int = 1,
         seam: Seam = "cut",
         on_progress: Progress | None = None,
+        **changes: Unpack[SamplerChanges],
     ) -> list[GeneratedClip]:
         """Clips that show what the text says; as `divot.pipelines.generate.each_generated`, all at once."""
         from divot.lm.sampling import TokenSampling
@@ -189,20 +195,7 @@ class Divot:
 
         how = TokenSampling() if sampling is None else sampling
         return list(
-            each_generated(
-                self,
-                text,
-                count,
-                seed,
-                how,
-                steps,
-                guidance,
-                corrections,
-                is_image,
-                clips,
-                seam,
-                on_progress,
-            )
+            each_generated(self, text, count, seed, how, is_image, clips, seam, on_progress, **changes)
         )
 
     @property
@@ -306,50 +299,36 @@ class Divot:
         self,
         tokens: Tensor,
         seed: int = 0,
-        steps: int | None = None,
-        guidance: float | None = None,
-        solver: str | None = None,
-        eta: float | None = None,
-        corrections: int | None = None,
         task: str = "decode",
         detokenizer: str | None = None,
         clips: Sequence[Clip] | None = None,
         on_progress: Progress | None = None,
+        **changes: Unpack[SamplerChanges],
     ) -> np.ndarray:
         """Tokens to frames, uint8 [T, S, S, 3] at 8 a second; arguments and errors as `iterate_frames`."""
-        parts = self.iterate_frames(
-            tokens, seed, steps, guidance, solver, eta, corrections, task, detokenizer, clips, on_progress
-        )
+        parts = self.iterate_frames(tokens, seed, task, detokenizer, clips, on_progress, **changes)
         return np.concatenate(list(parts))
 
     def iterate_frames(
         self,
         tokens: Tensor,
         seed: int = 0,
-        steps: int | None = None,
-        guidance: float | None = None,
-        solver: str | None = None,
-        eta: float | None = None,
-        corrections: int | None = None,
         task: str = "decode",
         detokenizer: str | None = None,
         clips: Sequence[Clip] | None = None,
         on_progress: Progress | None = None,
+        **changes: Unpack[SamplerChanges],
     ) -> Iterator[np.ndarray]:
         """Tokens to frames, clip by clip, in constant memory.
 
         Args:
             tokens: [K, N, D] or [N, D].
             seed: clip k starts from the noise of seed + k.
-            steps: de-noising steps; None keeps the model's, here and below.
-            guidance: scale of classifier-free guidance, 1 for none.
-            solver: `ddim`, `dpm++`, `euler` or `unipc`.
-            eta: noise added at each step of ddim, 0 to 1.
-            corrections: times that what was drawn is encoded again and drawn anew under what it lacked, 0 for none.
             task: chooses the de-tokenizer.
             detokenizer: its name, whatever the task.
             clips: the clips' places in their video; the frames past the end of a partial one are left out.
             on_progress: called as the work goes on.
+            **changes: to the sampler's settings: steps, guidance, solver, eta, corrections (see `SamplerChanges`).
 
         Yields:
             Of each clip uint8 [T, S, S, 3] at 8 frames a second; T is 16 where nothing is left out.
@@ -360,7 +339,7 @@ class Divot:
             ValueError: if the tokens are not of the model's shape, or not finite.
         """
         model = self.detokenizer(task, detokenizer)
-        settings = resolve_sampler(model.config, steps, guidance, solver, eta, corrections)
+        settings = resolve_sampler(model.config, **changes)
         tokens = tokens if tokens.ndim == 3 else tokens[None]
         _check_tokens(tokens, model.config)
         for index, row in enumerate(tokens):
@@ -396,30 +375,22 @@ class Divot:
         self,
         source: Source,
         seed: int = 0,
-        steps: int | None = None,
-        guidance: float | None = None,
-        solver: str | None = None,
-        eta: float | None = None,
-        corrections: int | None = None,
         fit: Fit = "crop",
         max_clips: int | None = None,
         detokenizer: str | None = None,
         on_progress: Progress | None = None,
+        **changes: Unpack[SamplerChanges],
     ) -> Reconstruction:
         """A video to tokens and back.
 
         Args:
             source: a video file, or frames uint8 [T, H, W, 3] at 8 a second.
             seed: clip k starts from the noise of seed + k.
-            steps: de-noising steps; None keeps the model's, here and below.
-            guidance: scale of classifier-free guidance, 1 for none.
-            solver: `ddim`, `dpm++`, `euler` or `unipc`.
-            eta: noise added at each step of ddim, 0 to 1.
-            corrections: times that what was drawn is encoded again and drawn anew under what it lacked, 0 for none.
             fit: how frames are made square.
             max_clips: only the first so many clips.
             detokenizer: name of the de-tokenizer; None takes the one for reconstruction.
             on_progress: called as the work goes on.
+            **changes: to the sampler's settings: steps, guidance, solver, eta, corrections (see `SamplerChanges`).
 
         Raises:
             CheckpointError: if there is no such de-tokenizer, or it is for frames of another size than the
@@ -431,12 +402,11 @@ class Divot:
         name = self.folder.detokenizer_name("reconstruct") if detokenizer is None else detokenizer
         total = count_clips(source) if max_clips is None else min(max_clips, count_clips(source))
         model = self.detokenizer(name=name)
-        settings = resolve_sampler(model.config, steps, guidance, solver, eta, corrections)
+        settings = resolve_sampler(model.config, **changes)
         size_px = shared_frame_size(self.source, self.tokenizer_config, model.config)
         clips, tokens, frames, original = [], [], [], []
-        for clip, clip_frames in whole_clips(source, size_px, fit):
-            if clip.index == total:
-                break
+        # No further: what follows may be damaged.
+        for clip, clip_frames in islice(whole_clips(source, size_px, fit), total):
             clips.append(clip)
             tokens.append(self.encode_clip(clip_frames))
             original.append(to_uint8(clip_frames))

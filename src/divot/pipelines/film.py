@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from torch import Tensor
+from typing_extensions import Unpack
 
 from divot.config.errors import RecipeError
 from divot.config.models import SamplerConfig
 from divot.pipelines.fidelity import seam_jump
-from divot.pipelines.load import resolve_sampler
+from divot.pipelines.load import SamplerChanges, resolve_sampler
 from divot.video import to_uint8
 
 if TYPE_CHECKING:
@@ -72,11 +73,9 @@ def decode_film(
     divot: Divot,
     tokens_KND: Tensor,
     seed: int = 0,
-    steps: int | None = None,
-    guidance: float | None = None,
-    corrections: int | None = None,
     seam: Seam = "cut",
     task: str = "generate",
+    **changes: Unpack[SamplerChanges],
 ) -> tuple[np.ndarray, Joints]:
     """Tokens of two clips or more to one film.
 
@@ -84,11 +83,10 @@ def decode_film(
         divot: the model.
         tokens_KND: the clips in order.
         seed: clip k starts from the noise of seed + k.
-        steps: de-noising steps; None keeps the model's, and at least `HELD_STEPS` after a held frame.
-        guidance: scale of classifier-free guidance; None keeps the model's.
-        corrections: see `Divot.iterate_frames`; None keeps the model's.
         seam: how the clips are joined.
         task: chooses the de-tokenizer.
+        **changes: to the sampler's settings; where `steps` is left out, there are at least `HELD_STEPS` after a held
+            frame.
 
     Returns:
         Frames uint8 [T, S, S, 3] at 8 a second, and where and how the clips meet in them.
@@ -101,13 +99,13 @@ def decode_film(
     if seam not in get_args(Seam):
         raise RecipeError("seam", f"{seam!r} is not known", f"Give one of {', '.join(get_args(Seam))}")
     model = divot.detokenizer(task)
-    settings = resolve_sampler(model.config, steps, guidance, corrections=corrections)
+    settings = resolve_sampler(model.config, **changes)
     encode = divot.encoder_of(settings)
     held: Tensor | None = None
     parts: list[np.ndarray] = []
     num_steps: list[int] = []
     for index, tokens_ND in enumerate(tokens_KND):
-        how = settings if held is None else held_sampler(settings, steps)
+        how = settings if held is None else held_sampler(settings, changes.get("steps"))
         latents = model.sample_latents(tokens_ND[None], seed + index, how, held_latents=held, encode=encode)
         frames = to_uint8(model.decode_latents(latents)[0])
         # The held frame is the last one of the clip before, once more.

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from typing_extensions import Unpack
 
 from divot.config.errors import RecipeError
 from divot.config.files import written_whole
@@ -26,7 +27,7 @@ from divot.lm.generate import PLAN_WORDS, Dialogue
 from divot.lm.model import DivotLM
 from divot.lm.sampling import TokenSampling, settled
 from divot.pipelines.film import Joints, Seam, decode_film
-from divot.pipelines.load import resolve_sampler
+from divot.pipelines.load import SamplerChanges, resolve_sampler
 from divot.pipelines.reconstruct import shown_scale
 from divot.pipelines.sidecar import describe_detokenizer, describe_language_model, write_sidecar
 from divot.text import Turn, continuation_request, video_request
@@ -152,13 +153,11 @@ def each_generated(
     count: int = 1,
     seed: int = 0,
     sampling: TokenSampling = DEFAULT_SAMPLING,
-    steps: int | None = None,
-    guidance: float | None = None,
-    corrections: int | None = None,
     is_image: bool = False,
     clips: int = 1,
     seam: Seam = "cut",
     on_progress: Progress | None = None,
+    **changes: Unpack[SamplerChanges],
 ) -> Iterator[GeneratedClip]:
     """Clips, films or pictures that show what the text says, one after the other.
 
@@ -168,13 +167,11 @@ def each_generated(
         count: how many; clip k has seed + k, so that each can be made again alone.
         seed: of the first.
         sampling: how tokens are drawn.
-        steps: de-noising steps; None keeps the model's.
-        guidance: scale of classifier-free guidance; None keeps the model's.
-        corrections: see `Divot.iterate_frames`; None keeps the model's.
         is_image: make pictures.
         clips: clips of two seconds in each film; 1 makes single clips.
         seam: how the clips of a film are joined, see `divot.pipelines.film.Seam`.
         on_progress: called after each clip, film or picture.
+        **changes: to the sampler's settings, see `SamplerChanges`.
 
     Yields:
         Each as soon as it is made.
@@ -189,18 +186,18 @@ def each_generated(
         raise RecipeError("count or clips", f"is {min(count, clips)}", "Give 1 or more")
     if is_image and clips > 1:
         raise RecipeError("clips", f"is {clips}, but a picture has no clips", "Leave out --clips or --image")
+    # Before the language model works for long.
+    resolve_sampler(divot.detokenizer(TASK).config, **changes)
     lm = divot.language_model(TASK)
     for index in range(count):
         begin, own, joints = time.perf_counter(), seed + index, None
         if clips > 1:
             tokens, plans = write_film(lm, text, clips, own, sampling)
-            frames, joints = decode_film(divot, tokens, own, steps, guidance, corrections, seam)
+            frames, joints = decode_film(divot, tokens, own, seam, **changes)
         else:
             written = write_batch(lm, [text], [own], sampling, is_image)
             tokens, plans = written.tokens[0], written.plans
-            frames = divot.decode(
-                tokens, seed=own, steps=steps, guidance=guidance, corrections=corrections, task=TASK
-            )
+            frames = divot.decode(tokens, seed=own, task=TASK, **changes)
         # All frames of a still clip are the same picture; the middle one is the safest.
         frames = frames[len(frames) // 2][None] if is_image else frames
         yield GeneratedClip(frames, tokens, text, own, time.perf_counter() - begin, joints, plans)
@@ -213,9 +210,7 @@ def write_generated(
     out: str | Path,
     divot: Divot,
     sampling: TokenSampling,
-    steps: int | None = None,
-    guidance: float | None = None,
-    corrections: int | None = None,
+    **changes: Unpack[SamplerChanges],
 ) -> list[dict[str, Any]]:
     """Write each clip (film, picture) with its record, and one sheet of all.
 
@@ -224,16 +219,14 @@ def write_generated(
         out: folder; gets `<words>_seed<N>.mp4` (.png for pictures) and `<words>_sheet.png`.
         divot: the model.
         sampling: how their tokens were drawn.
-        steps: as it was given.
-        guidance: as it was given.
-        corrections: as they were given.
+        **changes: to the sampler's settings, as they were given.
 
     Returns:
         The records.
     """
     out = Path(out)
     detokenizer = divot.folder.detokenizer_name(TASK)
-    settings = resolve_sampler(divot.detokenizer(TASK).config, steps, guidance, corrections=corrections)
+    settings = resolve_sampler(divot.detokenizer(TASK).config, **changes)
     drawn = dataclasses.asdict(settled(divot.language_model(TASK), sampling))
     records, rows, labels = [], [], []
     for clip in made:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
@@ -68,15 +68,34 @@ def shared_frame_size(source: str, tokenizer: TokenizerConfig, detokenizer: Deto
     return tokenizer.frame_size
 
 
+class SamplerChanges(TypedDict, total=False):
+    """How a clip is drawn from its tokens, where it is not as the model's settings say.
+
+    What is left out, or None, stays the model's.
+    """
+
+    steps: int | None
+    """De-noising steps."""
+    guidance: float | None
+    """Scale of classifier-free guidance, 1 for none."""
+    solver: str | None
+    """`ddim`, `dpm++`, `euler` or `unipc`."""
+    eta: float | None
+    """Noise added at each step of ddim, 0 to 1."""
+    corrections: int | None
+    """Times that what was drawn is encoded again and drawn anew under what it lacked, 0 for none."""
+
+
 def resolve_sampler(
     config: DetokenizerConfig,
+    *,
     steps: int | None = None,
     guidance: float | None = None,
     solver: str | None = None,
     eta: float | None = None,
     corrections: int | None = None,
 ) -> SamplerConfig:
-    """The model's sampler settings with changes; None keeps the model's.
+    """The model's sampler settings with `SamplerChanges`.
 
     Another solver than ddim knows neither eta nor the spacing `uniform`: it takes 0 and `trailing` in place of
     the model's.

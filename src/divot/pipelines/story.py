@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from divot.config.errors import RecipeError
 from divot.lm.generate import PLAN_WORDS, Dialogue
 from divot.lm.model import DivotLM
 from divot.lm.sampling import TextSampling, TokenSampling
+from divot.pipelines.load import SamplerChanges, resolve_sampler
 from divot.text import STORY_FROM_CLIP, ReadClips, Turn, opens_plan, story_segments
 from divot.text.sequence import Sequence
 
@@ -71,10 +73,8 @@ def tell_story(
     earlier: Many[ToldClip] = (),
     first_clip: Source | Tensor | None = None,
     fit: Fit = "crop",
-    steps: int | None = None,
-    guidance: float | None = None,
-    corrections: int | None = None,
     on_sentence: OnText | None = None,
+    **changes: Unpack[SamplerChanges],
 ) -> Iterator[StoryClip]:
     """Tell a story, clip by clip; each clip is conditioned on all that came before it.
 
@@ -88,10 +88,8 @@ def tell_story(
         earlier: the clips of a story that goes on, in order.
         first_clip: a video or frames whose first two seconds the story begins with, or the tokens [N, D] of a clip.
         fit: how its frames are made square.
-        steps: de-noising steps; None keeps the model's.
-        guidance: scale of classifier-free guidance; None keeps the model's.
-        corrections: see `Divot.iterate_frames`; None keeps the model's.
         on_sentence: called with each sentence before its clip is made.
+        **changes: to the sampler's settings, see `SamplerChanges`.
 
     Yields:
         The clips in order.
@@ -103,6 +101,8 @@ def tell_story(
     """
     if count < 1:
         raise RecipeError("clips", f"is {count}", "Give 1 or more")
+    # Before the first sentence is said.
+    resolve_sampler(divot.detokenizer(TASK).config, **changes)
     lm = divot.language_model(TASK)
     shown = []
     if isinstance(first_clip, Tensor):
@@ -119,14 +119,7 @@ def tell_story(
             on_sentence(sentence)
         tokens = dialogue.write_clip(sampling, words=[sentence])[0].cpu()
         dialogue.read([lm.builder().continuation([], [ReadClips()])], [tokens])
-        frames = divot.decode(
-            tokens,
-            seed=seed + number,
-            steps=steps,
-            guidance=guidance,
-            corrections=corrections,
-            task=TASK,
-        )
+        frames = divot.decode(tokens, seed=seed + number, task=TASK, **changes)
         yield StoryClip(sentence, tokens, frames, seed + number, dialogue.plans[0])
 
 

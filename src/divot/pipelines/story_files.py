@@ -24,13 +24,14 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from typing_extensions import Unpack
 
 from divot.config.errors import DataError, RecipeError
 from divot.config.files import refuse_overwriting, write_json, written_whole
 from divot.config.versions import versions
 from divot.data.tokens import read_token_file
 from divot.lm.sampling import settled
-from divot.pipelines.load import resolve_sampler
+from divot.pipelines.load import SamplerChanges, resolve_sampler
 from divot.pipelines.page import write_story_page
 from divot.pipelines.reconstruct import shown_scale
 from divot.pipelines.sidecar import (
@@ -95,11 +96,9 @@ def make_story(
     go_on: str | Path | None = None,
     first_clip: str | Path | None = None,
     fit: Fit = "crop",
-    steps: int | None = None,
-    guidance: float | None = None,
-    corrections: int | None = None,
     on_sentence: OnText | None = None,
     on_clip: Callable[[Path], None] | None = None,
+    **changes: Unpack[SamplerChanges],
 ) -> dict[str, Any]:
     """Tell a story, or go on with one, and write its folder; arguments that are not here are those of `tell_story`.
 
@@ -139,7 +138,7 @@ def make_story(
         before = EarlierStory(instruction or "", first_clip=shown, first_clip_source=str(first_clip))
     else:
         before = EarlierStory(instruction or "")
-    settings = resolve_sampler(divot.detokenizer(TASK).config, steps, guidance, corrections=corrections)
+    settings = resolve_sampler(divot.detokenizer(TASK).config, **changes)
     described = describe_language_model(
         divot,
         TASK,
@@ -164,10 +163,8 @@ def make_story(
         before.parts,
         before.first_clip,
         fit,
-        steps,
-        guidance,
-        corrections,
         on_sentence,
+        **changes,
     )
     # What is wrong with the request shows here, before a file is touched.
     first = next(new)
@@ -175,21 +172,14 @@ def make_story(
         StoryClip(
             part.sentence,
             part.tokens,
-            divot.decode(
-                part.tokens,
-                seed=one,
-                steps=steps,
-                guidance=guidance,
-                corrections=corrections,
-                task=TASK,
-            ),
+            divot.decode(part.tokens, seed=one, task=TASK, **changes),
             one,
             part.plan,
         )
         for part, one in zip(before.parts, before.seeds, strict=True)
     )
     told = chain(earlier, [first], new)
-    return write_story(told, out, divot, before, record, on_clip)
+    return write_story(told, out, divot, before, record, on_clip, **changes)
 
 
 def read_story(folder: str | Path, divot: Divot) -> EarlierStory:
@@ -233,6 +223,7 @@ def write_story(
     before: EarlierStory,
     settings: dict[str, Any],
     on_clip: Callable[[Path], None] | None = None,
+    **changes: Unpack[SamplerChanges],
 ) -> dict[str, Any]:
     """Write a story's folder, clip by clip, and at the end what shows the whole of it.
 
@@ -245,6 +236,7 @@ def write_story(
             a story that stands in the folder stays.
         settings: how it was told, for the record.
         on_clip: called with the file of each clip that was not told before.
+        **changes: to the sampler's settings, for the first clip that was given.
 
     Returns:
         The record, which is in story.json too.
@@ -257,16 +249,9 @@ def write_story(
     record: dict[str, Any] = {}
     given = []
     if before.first_clip is not None:
-        sampler = settings["detokenizer"]["sampler"]
-        frames = divot.decode(
-            before.first_clip,
-            # A story that goes on shows it as it did.
-            seed=next(iter(before.seeds), settings["seed"]),
-            steps=sampler["num_steps"],
-            guidance=sampler["guidance_scale"],
-            corrections=sampler["num_corrections"],
-            task=TASK,
-        )
+        # A story that goes on shows it as it did.
+        own = next(iter(before.seeds), settings["seed"])
+        frames = divot.decode(before.first_clip, seed=own, task=TASK, **changes)
         given.append((_GIVEN, frames, _write_clip(out, 0, frames, stale)))
     for clip in clips:
         path = _write_clip(out, len(told) + 1, clip.frames, stale)

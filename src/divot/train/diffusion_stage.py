@@ -134,6 +134,8 @@ class DiffusionStage(Stage):
     """Trains tokenizer and de-tokenizer end to end, or the de-tokenizer under a frozen tokenizer."""
 
     module: DiffusionModule
+    preset: str | None
+    """Whose sizes the model has that is written."""
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config

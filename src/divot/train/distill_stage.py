@@ -64,6 +64,8 @@ class DistillationStage(DiffusionStage):
     module: DistillationModule
 
     def _module(self, tokenizer: VideoTokenizer, detokenizer: VideoDetokenizer) -> DistillationModule:
+        # Tokens of other sizes are those of no preset.
+        self.preset = None
         return DistillationModule(tokenizer, detokenizer, self.config)
 
 

@@ -257,7 +257,9 @@ class LanguageStage(Stage):
     def _measure_tokens(self, lm: DivotLM, tokenizer: VideoTokenizer, keeps_axes: bool = False) -> None:
         if lm.config.has_token_statistics:
             count = NUM_STATISTICS_CLIPS
-            dataset = language_dataset(self.config, lm, tokenizer.config.frame_size, count, None, self.tokens)
+            # What is said without a clip has no tokens to measure.
+            seeing = replace(self.config, language=replace(self.config.language, blind_share=0.0))
+            dataset = language_dataset(seeing, lm, tokenizer.config.frame_size, count, None, self.tokens)
             tokens = [_sample_tokens(tokenizer, dataset[number]) for number in range(count)]
             lm.set_token_statistics(torch.cat(tokens), keeps_axes)
 

@@ -115,12 +115,6 @@ def story(seed: int, index: int, split: str = "train") -> Story:
     return Story(instruction, characters, tuple(_chapters(dice, characters, plot, background)))
 
 
-def story_characters(text: str) -> tuple[Character, ...]:
-    """The characters that a text presents, such as in `Tell a story about Ruby the red star.`"""
-    found = re.findall(rf"\b([A-Z][a-z]+) the ({'|'.join(COLOURS)}) ({'|'.join(SHAPES)})\b", text)
-    return tuple(dict.fromkeys(Character(*words) for words in found))
-
-
 def told_motions(sentence: str, characters: Sequence[Character]) -> dict[str, str]:
     """What a sentence says that each character does, by name; a character of whom it says nothing is not in it."""
     names = "|".join(re.escape(character.name) for character in characters)
