@@ -44,8 +44,8 @@ RATES = OptimizerConfig(learning_rate=2e-3, warmup_steps=20, final_share=0.02)
 LOGGED_STEPS = 50
 
 
-def learned_heads(stage: LanguageStage, config: TrainConfig, runs: Path) -> dict[str, HeadConfig]:
-    """Trains the heads, and puts one each into a copy of the model."""
+def teach_heads(stage: LanguageStage, config: TrainConfig, runs: Path) -> None:
+    """Train all heads, and write a copy of the model with each."""
     lm, generator = stage.module.lm, torch.Generator().manual_seed(config.seed)
     configs = {name: HeadConfig(**{**vars(lm.config.head), **kind}) for name, kind in HEADS.items()}
     hidden_width = lm.backbone.config.get_text_config().hidden_size
@@ -70,7 +70,7 @@ def learned_heads(stage: LanguageStage, config: TrainConfig, runs: Path) -> dict
             loss = head.loss(torch.cat(states), torch.cat(tokens))
             loss.backward()
             for settings in optimizers[name].param_groups:
-                settings["lr"] = RATES.learning_rate * rate_share(step, config.num_steps, RATES)
+                settings["lr"] = settings["highest_lr"] * rate_share(step, config.num_steps, RATES)
             optimizers[name].step()
             optimizers[name].zero_grad()
             told.append(f"{name} {loss:.4f}")
@@ -82,7 +82,6 @@ def learned_heads(stage: LanguageStage, config: TrainConfig, runs: Path) -> dict
         shutil.rmtree(runs / name, ignore_errors=True)
         with changed_copy(stage.folder, runs / name) as beside:
             add_language_model(beside, config.language.name, lm)
-    return configs
 
 
 def main() -> None:
@@ -112,8 +111,9 @@ def main() -> None:
         },
     )
     options.runs.mkdir(parents=True, exist_ok=True)
+    teach_heads(LanguageStage(config), config, options.runs)
     rows = {}
-    for name in learned_heads(LanguageStage(config), config, options.runs):
+    for name in HEADS:
         rows[name] = {}
         model = Divot.from_pretrained(options.runs / name)
         ways = {"draw": TokenSampling(candidates=1)}

@@ -107,11 +107,7 @@ class TarSource:
 
     def record(self, number: int, size_px: int, max_clips: int) -> Record:
         """See `RecordSource`."""
-        annotation = self.annotation(number)
-        try:
-            return read_record(annotation, size_px, max_clips)
-        except DataError as error:
-            raise VideoReadError(error.source, error.cause, error.remedy) from error
+        return read_record(self.annotation(number), size_px, max_clips)
 
 
 def _annotation(sample: _TarSample, pictures: PackedFile) -> Annotation:

@@ -179,7 +179,13 @@ def make_story(
         for part, one in zip(before.parts, before.seeds, strict=True)
     )
     told = chain(earlier, [first], new)
-    return write_story(told, out, divot, before, record, on_clip, **changes)
+    given_frames = None
+    if before.first_clip is not None:
+        # A story that goes on shows it as it did.
+        given_frames = divot.decode(
+            before.first_clip, seed=next(iter(before.seeds), seed), task=TASK, **changes
+        )
+    return write_story(told, out, divot, before, record, on_clip, given_frames)
 
 
 def read_story(folder: str | Path, divot: Divot) -> EarlierStory:
@@ -223,7 +229,7 @@ def write_story(
     before: EarlierStory,
     settings: dict[str, Any],
     on_clip: Callable[[Path], None] | None = None,
-    **changes: Unpack[SamplerChanges],
+    given_frames: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Write a story's folder, clip by clip, and at the end what shows the whole of it.
 
@@ -236,7 +242,7 @@ def write_story(
             a story that stands in the folder stays.
         settings: how it was told, for the record.
         on_clip: called with the file of each clip that was not told before.
-        **changes: to the sampler's settings, for the first clip that was given.
+        given_frames: uint8 [16, S, S, 3], the clip that the story was given to begin with, as it is shown.
 
     Returns:
         The record, which is in story.json too.
@@ -248,11 +254,8 @@ def write_story(
     files: list[Path] = []
     record: dict[str, Any] = {}
     given = []
-    if before.first_clip is not None:
-        # A story that goes on shows it as it did.
-        own = next(iter(before.seeds), settings["seed"])
-        frames = divot.decode(before.first_clip, seed=own, task=TASK, **changes)
-        given.append((_GIVEN, frames, _write_clip(out, 0, frames, stale)))
+    if given_frames is not None:
+        given.append((_GIVEN, given_frames, _write_clip(out, 0, given_frames, stale)))
     for clip in clips:
         path = _write_clip(out, len(told) + 1, clip.frames, stale)
         told.append(clip)

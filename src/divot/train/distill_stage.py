@@ -63,9 +63,12 @@ class DistillationStage(DiffusionStage):
 
     module: DistillationModule
 
-    def _module(self, tokenizer: VideoTokenizer, detokenizer: VideoDetokenizer) -> DistillationModule:
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__(config)
         # Tokens of other sizes are those of no preset.
         self.preset = None
+
+    def _module(self, tokenizer: VideoTokenizer, detokenizer: VideoDetokenizer) -> DistillationModule:
         return DistillationModule(tokenizer, detokenizer, self.config)
 
 
