@@ -8,7 +8,7 @@ import torch
 
 from divot.config.errors import DataError
 from divot.pipelines import Divot
-from divot.pipelines.demo import SAMPLE, run_demo, token_picture
+from divot.pipelines.demo import ONLY_SPRITES, SAMPLE, run_demo, token_picture
 
 
 def test_bundled_clip_is_there_with_its_credit():
@@ -32,6 +32,12 @@ def test_page_stands_alone(demo):
     assert "Blender Foundation" in page
     for example in demo.examples:
         assert f"{example['psnr_db']:.2f} dB" in page
+
+
+def test_page_tells_why_tiny_sees_sprites_in_a_film(video_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("divot.pipelines.demo.make_clips", lambda *_: ([], []))
+    made = run_demo(Divot.from_pretrained("tiny", device="cpu"), tmp_path, video_file, num_world_clips=1)
+    assert made.page.read_text().count(ONLY_SPRITES) == 1
 
 
 def test_every_example_has_its_files_and_record(demo):

@@ -27,6 +27,7 @@ SAMPLE = Path(divot.weights.__file__).parent / "samples" / "bbb_looking_up.mp4"
 SAMPLE_CREDIT = (
     "Big Buck Bunny, (c) 2008 Blender Foundation, www.bigbuckbunny.org, CC-BY 3.0; cut and reduced"
 )
+ONLY_SPRITES = ". The language model of tiny knows Sprite World alone: here too it tells of sprites"
 # A long video would make a slow demo and a heavy page.
 MAX_CLIPS = 5
 _HEAT_SCALE = 5
@@ -103,7 +104,9 @@ def run_demo(
         if has_language(divot):
             # Of what the page shows, not of the rest of a long video.
             talk = talk_about(divot, result.original, example.scene, seed)
-            section = dataclasses.replace(section, talk=talk)
+            is_unknown = example.scene is None and divot.source == "tiny"
+            note = example.note + (ONLY_SPRITES if is_unknown else "")
+            section = dataclasses.replace(section, note=note, talk=talk)
             record["said"] = [dataclasses.asdict(said) for said in talk]
         sections.append(section)
         records.append(record)
