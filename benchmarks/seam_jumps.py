@@ -3,25 +3,29 @@
     python benchmarks/seam_jumps.py --out benchmarks/results [--model tiny] [--films 20] [--smoke]
 
 The films are stories of Sprite World's test split, whose clips go on from where the one before ended: as they are, and
-rebuilt from their tokens with either seam at the same steps; then films that the language model writes from captions,
-each clip after reading the one before. Prints means with 95% intervals and writes them to a dated JSON in OUT.
+rebuilt from their tokens; then films that the language model writes from captions, each clip after reading the one
+before, and stories that it tells. Each is cut as the model draws it, and joined with either seam at the same steps.
+Prints means with 95% intervals and writes them to a dated JSON in OUT.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import torch
 from dated_results import write_result
+from torch import Tensor
 
 from divot.evaluation.intervals import bootstrap_interval
 from divot.pipelines.divot import Divot
 from divot.pipelines.fidelity import seam_jump
 from divot.pipelines.film import HELD_STEPS, Seam, decode_film
 from divot.pipelines.generate import TASK, write_film
+from divot.pipelines.load import resolve_sampler
+from divot.pipelines.story import TASK as STORY_TASK
+from divot.pipelines.story import tell_story
 from divot.video import CLIP_FRAMES
 from divot.world import clip, render
 from divot.world.stories import story
@@ -36,6 +40,12 @@ def true_clips(seed: int, number: int, size_px: int) -> list[np.ndarray]:
     return [render(chapter.scene, size_px) for chapter in chapters]
 
 
+def told_clips(divot: Divot, seed: int, number: int) -> Tensor:
+    """Tokens [K, N, D] of the first clips of a story, told after the same instruction."""
+    told = tell_story(divot, story(seed, number, "test").instruction, NUM_CLIPS, seed + number)
+    return torch.stack([clip.tokens for clip in told])
+
+
 def main() -> None:
     """Rebuild and make films, and compare their jumps."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -46,7 +56,7 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="two films, two steps")
     given = parser.parse_args()
     divot = Divot.from_pretrained(given.model)
-    tasks = {"rebuilt": "decode", "made": TASK}
+    tasks = {"rebuilt": "decode", "written": TASK, "told": STORY_TASK}
     lm, size_px = divot.language_model(TASK), divot.tokenizer_config.frame_size
     jumps: dict[str, list[float]] = {}
 
@@ -56,6 +66,8 @@ def main() -> None:
             jumps.setdefault(kind, []).append(jump)
 
     num_films, steps = (2, 2) if given.smoke else (given.films, HELD_STEPS)
+    own = resolve_sampler(divot.detokenizer(TASK).config).num_steps
+    joined: list[tuple[Seam, int]] = [("cut", own), ("cut", steps), ("hold", steps)]
     for number in range(num_films):
         clips = true_clips(given.seed, number, size_px)
         seams = [CLIP_FRAMES * index for index in range(1, len(clips))]
@@ -63,18 +75,19 @@ def main() -> None:
         words = clip(given.seed, number, "test").caption
         tokens = {
             "rebuilt": torch.stack([divot.encode_clip(one) for one in clips]),
-            "made": write_film(lm, words, NUM_CLIPS, given.seed + number).tokens,
+            "written": write_film(lm, words, NUM_CLIPS, given.seed + number).tokens,
+            "told": told_clips(divot, given.seed, number),
         }
         for kind, rows in tokens.items():
-            for seam in get_args(Seam):
-                _, joints = decode_film(divot, rows, number, seam, tasks[kind], steps=steps)
-                note(f"{kind}, {seam}", joints.jump)
+            for seam, num_steps in joined:
+                _, joints = decode_film(divot, rows, number, seam, tasks[kind], steps=num_steps)
+                note(f"{kind}, {seam}, {num_steps} steps", joints.jump)
     means = {kind: bootstrap_interval(values) for kind, values in jumps.items()}
     for kind, value in means.items():
-        print(f"{kind:<14} {value.mean:.2f} [{value.low:.2f}, {value.high:.2f}]   {len(jumps[kind])} films")
+        print(f"{kind:<22} {value.mean:.2f} [{value.low:.2f}, {value.high:.2f}]   {len(jumps[kind])} films")
     record = {
         "seam_jump": {kind: value.to_json() for kind, value in means.items()},
-        "setting": {"clips": NUM_CLIPS, "steps": steps, "seed": given.seed},
+        "setting": {"clips": NUM_CLIPS, "seed": given.seed},
         "model": given.model,
     }
     write_result(given.out, "seam_jumps", record, divot.device)

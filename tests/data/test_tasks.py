@@ -86,6 +86,41 @@ def test_some_conversations_are_about_no_clip(builder):
         assert any(plain[number].sequence.reads)
 
 
+def test_some_requests_are_typed_in_haste(builder):
+    for task in ("question", "generation", "story", "continuation", "caption"):
+        tidy, hasty = (dataset(builder, [task], typed_share=share) for share in (0.0, 1.0))
+        for number in range(6):
+            asked, typed = (
+                re.findall(r"\[INST\](.+?)\[/INST\]", builder.tokenizer.decode(rows[number].sequence.ids))
+                for rows in (tidy, hasty)
+            )
+            assert len(asked) == len(typed)
+            assert not set(asked) & set(typed)
+            assert [tidy[number].sequence.ids.count(builder.vocab.eos)] == [
+                hasty[number].sequence.ids.count(builder.vocab.eos)
+            ]
+
+
+def test_half_of_the_clips_to_go_on_with_have_a_known_plan_which_is_not_learned(builder):
+    plain = dataset(builder, ["continuation"])
+    rows = LanguageDataset(plain.config, builder, 16, 1000, has_plans=True)
+    num_known = 0
+    for number in range(40):
+        plans = rows.draw(number)[0].plans
+        sequence = rows[number].sequence
+        asked, said = builder.tokenizer.decode(sequence.ids).split("[/INST]")
+        learned = builder.tokenizer.decode([id_ for id_ in sequence.labels if id_ != IGNORED])
+        known, own = (re.findall(r"\(([^()]+)\)", text) for text in (asked, said))
+        # The plan of what follows begins where that of the clip before it ended.
+        assert len(own) == 1
+        assert re.findall(r"\(([^()]+)\)", learned) == own
+        if known:
+            num_known += 1
+            places = [plans.index(known[0]), plans.index(own[0])]
+            assert known[0] == own[0] or places[1] == places[0] + 1
+    assert 10 <= num_known <= 30
+
+
 def test_plans_are_said_before_clips_alone_where_they_are_wanted(builder):
     tasks = ("generation", "image_generation", "continuation", "story", "caption")
     for task in tasks:

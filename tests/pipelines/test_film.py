@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from divot.config.errors import RecipeError
+from divot.lm.generate import Dialogue
 from divot.pipelines.divot import Divot
 from divot.pipelines.film import HELD_STEPS, decode_film
 from divot.pipelines.generate import TokenSampling, write_batch, write_film, write_generated
+from divot.text import continuation_request
 
 TEXT = "A red star moves left."
 
@@ -52,6 +54,26 @@ def test_each_clip_is_written_after_reading_the_one_before_it(model):
     mean = write_film(lm, TEXT, 3, 0, TokenSampling(is_mean=True)).tokens
     # The same words again: only what was read differs.
     assert not torch.equal(mean[1], mean[2])
+
+
+def test_a_clip_is_asked_for_with_the_plan_of_the_one_before_it(language_folder, monkeypatch):
+    lm = Divot.from_pretrained(language_folder, device="cpu").language_model("generate")
+    lm.take_plans(True)
+    read, asked = Dialogue.read, []
+
+    def noted(self, sequences, *clips):
+        asked.extend(lm.words(one.ids) for one in sequences if any(one.reads))
+        return read(self, sequences, *clips)
+
+    def planned(self, _):
+        self.plans = [f"star {len(asked)}"]
+
+    monkeypatch.setattr(Dialogue, "read", noted)
+    monkeypatch.setattr(Dialogue, "_plan", planned)
+    written = write_film(lm, TEXT, 3, seed=1, sampling=TokenSampling(candidates=1))
+    assert written.plans == ("star 0", "star 1", "star 2")
+    request = continuation_request(TEXT)
+    assert [f"(star {number}) {request}" in words for number, words in enumerate(asked)] == [True, True]
 
 
 def test_films_from_words_are_written_with_their_seams(model, tmp_path):

@@ -140,6 +140,9 @@ class LanguageConfig:
     blind_share: float = 0.0
     """Share of the conversations from which the video is left out: who is asked without one then says what is likely,
     and not what comes first to a model that never saw such a request."""
+    typed_share: float = 0.0
+    """Share of the requests that are put as people type them in haste, without the first capital, the last mark, or
+    both: a language model that begins new knows only what it was asked, letter by letter."""
     backbone: str | None = None
     """Hugging Face folder or hub id of a pre-trained language model; None: that of init_model, or a new one."""
     uses_chat_template: bool | None = None
@@ -440,13 +443,13 @@ class TrainConfig:
                 )
         if min(language.max_clips, language.max_questions) < 1:
             raise RecipeError(source, "language.max_clips or max_questions is below 1", "Give 1 or more")
-        shares = (language.unseen_share, language.prompt_drop, language.blind_share)
+        shares = (language.unseen_share, language.prompt_drop, language.blind_share, language.typed_share)
         least = min(language.added_variance or 0.0, language.token_noise)
         if least < 0 or not all(0 <= share <= 1 for share in shares):
             raise RecipeError(
                 source,
-                "language.added_variance or token_noise is below 0, or unseen_share, prompt_drop or blind_share not "
-                "from 0 to 1",
+                "language.added_variance or token_noise is below 0, or unseen_share, prompt_drop, blind_share or "
+                "typed_share not from 0 to 1",
                 "Give 0 or more, and shares",
             )
         for name, known in (

@@ -27,6 +27,7 @@ from divot.text import (
     SequenceBuilder,
     Turn,
     WriteClip,
+    as_typed,
     caption_request,
     continuation_request,
     conversation,
@@ -47,6 +48,8 @@ STORY_TASKS = ("continuation", "story")
 """What is learned from stories; all else is learned from single clips."""
 FROM_CLIP_SHARE = 0.2
 """Share of the stories whose first clip is given."""
+KNOWN_PLAN_SHARE = 0.5
+"""Share of the clips to go on with whose plan is known: those of one's own films are, those of other people are not."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +207,8 @@ class LanguageDataset:
         if task == "question" and blind > 0 and rng.random() < blind:
             tokens = None if record.tokens is None else record.tokens[:0]
             record = replace(record, clips=record.clips[:0], tokens=tokens)
-        turns = task_turns(record, task, rng, self.config.language.max_questions)
+        language = self.config.language
+        turns = task_turns(record, task, rng, language.max_questions, language.typed_share)
         sequence = self.builder.build(conversation(turns, self.chat_tokenizer))
         sequence.draw_bare(self.config.language.unseen_share, rng)
         seen = np.ascontiguousarray(record.clips[:, list(SEEN_FRAMES)])
@@ -216,12 +220,11 @@ class LanguageDataset:
 
 
 def _two_in_a_row(record: Record, rng: random.Random) -> Record:
-    """A clip of a story and the one that follows it, of which alone the words tell."""
+    """A clip of a story and the one that follows it, of which alone the words tell; with the plans of both."""
     place = rng.randrange(1, record.num_clips)
     both = slice(place - 1, place + 1)
     tokens = None if record.tokens is None else record.tokens[both]
-    plans = record.plans[place : place + 1]
-    return Record(record.clips[both], (record.clip_captions[place],), plans=plans, tokens=tokens)
+    return Record(record.clips[both], (record.clip_captions[place],), plans=record.plans[both], tokens=tokens)
 
 
 def tasks_of(sample: Record | Annotation) -> set[str]:
@@ -235,7 +238,9 @@ def tasks_of(sample: Record | Annotation) -> set[str]:
     return tasks
 
 
-def task_turns(record: Record, task: str, rng: random.Random, max_questions: int) -> list[Turn]:
+def task_turns(
+    record: Record, task: str, rng: random.Random, max_questions: int, typed_share: float = 0.0
+) -> list[Turn]:
     """The turns of one task about a record.
 
     Args:
@@ -243,30 +248,36 @@ def task_turns(record: Record, task: str, rng: random.Random, max_questions: int
         task: one of `TASKS`.
         rng: chooses wordings and questions.
         max_questions: most turns of questions.
+        typed_share: of the requests that are put as people type them in haste.
     """
+
+    def put(words: str) -> str:
+        return as_typed(words, rng) if typed_share > 0 and rng.random() < typed_share else words
+
     count, is_image, plans = record.num_clips, record.is_image, record.plans
     if task == "story":
         if rng.random() < FROM_CLIP_SHARE:
-            request = STORY_FROM_CLIP.format(instruction=record.instruction)
+            request = STORY_FROM_CLIP.format(instruction=put(record.instruction))
             return [Turn(request, record.sentences[1:], clips=1, plans=plans[1:])]
-        return [Turn(record.instruction, record.sentences, plans=plans)]
+        return [Turn(put(record.instruction), record.sentences, plans=plans)]
     if task == "question":
         if record.is_conversation:
             asked = list(record.questions[:max_questions])
         else:
             asked = rng.sample(record.questions, min(max_questions, len(record.questions)))
         return [
-            Turn(question, answer, clips=count if number == 0 else 0, is_image=is_image)
+            Turn(put(question), answer, clips=count if number == 0 else 0, is_image=is_image)
             for number, (question, answer) in enumerate(asked)
         ]
     if task.endswith("generation"):
         wanted = rng.choice(record.captions + record.prompts)
-        request = video_request(wanted, rng, is_image)
+        request = video_request(put(wanted), rng, is_image)
         return [Turn(request, WriteClip(is_image), is_image=is_image, plans=plans)]
     caption = rng.choice(record.captions)
     if task == "continuation":
-        return [Turn(continuation_request(caption, rng), WriteClip(), clips=1, plans=plans)]
-    return [Turn(caption_request(rng, is_image), caption, clips=count, is_image=is_image)]
+        known = plans[0] if plans and rng.random() < KNOWN_PLAN_SHARE else ""
+        return [Turn(continuation_request(put(caption), rng, known), WriteClip(), clips=1, plans=plans[1:])]
+    return [Turn(put(caption_request(rng, is_image)), caption, clips=count, is_image=is_image)]
 
 
 def world_corpus(seed: int, count: int, size_px: int, has_plans: bool = False) -> list[str]:

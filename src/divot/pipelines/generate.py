@@ -110,14 +110,14 @@ def write_batch(
 def write_film(
     lm: DivotLM, text: str, clips: int, seed: int, sampling: TokenSampling = DEFAULT_SAMPLING
 ) -> Written:
-    """Clips that follow each other, each written after reading the one before it.
+    """Clips that follow each other, each written after reading the one before it, and its plan if there is one.
 
     The first is that of `write_batch`; one chance runs through all of them.
     """
     chance = torch.Generator().manual_seed(seed)
     written = [_written(lm, [Turn(video_request(text))], [text], [], [chance], sampling)]
     for _ in range(1, clips):
-        turn = Turn(continuation_request(text), clips=1)
+        turn = Turn(continuation_request(text, plan="".join(written[-1].plans)), clips=1)
         written.append(_written(lm, [turn], [text], list(written[-1].tokens), [chance], sampling))
     plans = tuple(plan for one in written for plan in one.plans)
     return Written(torch.cat([one.tokens for one in written]), plans)

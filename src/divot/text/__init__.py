@@ -11,6 +11,7 @@ from divot.text.sequence import End, ReadClips, Segment, Sequence, SequenceBuild
 from divot.text.templates import (
     STORY_FROM_CLIP,
     Turn,
+    as_typed,
     caption_request,
     continuation_request,
     conversation,
@@ -36,6 +37,7 @@ __all__ = [
     "Words",
     "WriteClip",
     "add_video_tokens",
+    "as_typed",
     "caption_request",
     "continuation_request",
     "conversation",

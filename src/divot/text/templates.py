@@ -213,17 +213,27 @@ def video_request(caption: str, rng: random.Random | None = None, is_image: bool
     return (wordings[0] if rng is None else rng.choice(wordings)).format(caption=caption)
 
 
-def continuation_request(caption: str, rng: random.Random | None = None) -> str:
-    """A request for the clip that follows one that is shown; rng chooses the wording, None the first."""
-    return (CONTINUATION_REQUESTS[0] if rng is None else rng.choice(CONTINUATION_REQUESTS)).format(
-        caption=caption
-    )
+def continuation_request(caption: str, rng: random.Random | None = None, plan: str = "") -> str:
+    """A request for the clip that follows one that is shown; rng chooses the wording, None the first.
+
+    Where the plan of the clip that is shown is known, it is said first, so that what follows begins where it ended.
+    """
+    wording = CONTINUATION_REQUESTS[0] if rng is None else rng.choice(CONTINUATION_REQUESTS)
+    request = wording.format(caption=caption)
+    return f"{planned(plan)} {request}" if plan else request
 
 
 def caption_request(rng: random.Random | None = None, is_image: bool = False) -> str:
     """A request for a caption; rng chooses the wording, None the first."""
     wordings = IMAGE_CAPTION_REQUESTS if is_image else CAPTION_REQUESTS
     return wordings[0] if rng is None else rng.choice(wordings)
+
+
+def as_typed(words: str, rng: random.Random) -> str:
+    """The words as people type them in haste: without the capital they begin with, the mark they end with, or both."""
+    way = rng.randrange(3)
+    words = words if way == 0 else words[:1].lower() + words[1:]
+    return words if way == 1 else words.rstrip(".?!")
 
 
 def plain_answer(text: str) -> str:
