@@ -18,9 +18,10 @@ from pathlib import Path
 import torch
 
 from divot.config.files import write_json
+from divot.config.language import LanguageConfig
 from divot.config.models import TokenizerConfig
 from divot.config.presets import preset
-from divot.config.training import LanguageConfig, TrainConfig
+from divot.config.training import TrainConfig
 from divot.data.tasks import LanguageDataset, LanguageSample, world_corpus
 from divot.evaluation.run_info import hardware, now, versions
 from divot.lm.model import DivotLM

@@ -11,7 +11,8 @@ from PIL import Image
 from webdataset import WebDataset
 
 from divot.config.errors import DataError, VideoReadError
-from divot.config.training import DataConfig, LanguageConfig, TrainConfig
+from divot.config.language import LanguageConfig
+from divot.config.training import DataConfig, TrainConfig
 from divot.data import shards
 from divot.data.check import check_samples
 from divot.data.shards import read_index, write_shards

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from divot.config.errors import DataError, VideoReadError
-from divot.config.training import DataConfig, LanguageConfig, TrainConfig
+from divot.config.language import LanguageConfig
+from divot.config.training import DataConfig, TrainConfig
 from divot.data import tars
 from divot.data.check import check_samples
 from divot.data.sources import record_source

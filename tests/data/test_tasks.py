@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from divot.config.errors import DataError, RecipeError
+from divot.config.language import LanguageConfig
 from divot.config.merge import from_mapping
-from divot.config.training import DataConfig, LanguageConfig, TrainConfig
+from divot.config.training import DataConfig, TrainConfig
 from divot.data.datasets import read_annotations
 from divot.data.mixing import step_size
 from divot.data.records import _still_scene, read_record, world_record

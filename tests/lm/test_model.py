@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from divot.config.errors import CheckpointError, RecipeError
+from divot.config.language import LoRAConfig
 from divot.config.models import HeadConfig, LanguageModelConfig
-from divot.config.training import LoRAConfig
 from divot.lm.backbone import attention_mask
 from divot.lm.batch import collate
 from divot.lm.heads import RegressionHead

@@ -7,15 +7,9 @@ import torch
 from safetensors.torch import load_file
 
 from divot.config.errors import CheckpointError, RecipeError
+from divot.config.language import LanguageConfig, SourceConfig
 from divot.config.recipe import read_recipe
-from divot.config.training import (
-    AdaptationConfig,
-    DataConfig,
-    LanguageConfig,
-    OptimizerConfig,
-    SourceConfig,
-    TrainConfig,
-)
+from divot.config.training import AdaptationConfig, DataConfig, OptimizerConfig, TrainConfig
 from divot.data.tasks import task_turns
 from divot.lm.generate import Dialogue
 from divot.pipelines.divot import Divot

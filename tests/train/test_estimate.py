@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from divot.config.training import LanguageConfig, LoRAConfig, OptimizerConfig, TrainConfig
+from divot.config.language import LanguageConfig, LoRAConfig
+from divot.config.training import OptimizerConfig, TrainConfig
 from divot.lm.backbone import new_backbone
 from divot.pipelines.divot import Divot
 from divot.text.pieces import learn_pieces

@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import load_file
 
 from divot.config.errors import CheckpointError, DataError, RecipeError
+from divot.config.language import LanguageConfig, LoRAConfig
 from divot.config.presets import preset
 from divot.config.recipe import read_recipe
-from divot.config.training import DataConfig, LanguageConfig, LoRAConfig, OptimizerConfig, TrainConfig
+from divot.config.training import DataConfig, OptimizerConfig, TrainConfig
 from divot.pipelines.divot import Divot
 from divot.pipelines.encode import encode_videos
 from divot.tokenizer import VideoTokenizer

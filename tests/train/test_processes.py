@@ -11,7 +11,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from divot.config.training import LanguageConfig, LoRAConfig, OptimizerConfig, TrainConfig
+from divot.config.language import LanguageConfig, LoRAConfig
+from divot.config.training import OptimizerConfig, TrainConfig
 from divot.train.run import train
 
 STEPS = 4

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from divot.config.errors import DataError, RecipeError, VideoReadError
-from divot.config.training import TASKS, SourceConfig, TrainConfig
+from divot.config.language import TASKS, SourceConfig
+from divot.config.training import TrainConfig
 from divot.data.annotations import Annotation
 from divot.data.clips import MAX_DRAWS, Rejects
 from divot.data.mixing import source_of_sample

@@ -20,7 +20,7 @@ from divot.text.sequence import NO_BLOCK
 if TYPE_CHECKING:
     from transformers import Cache, PretrainedConfig, PreTrainedTokenizerBase
 
-    from divot.config.training import LoRAConfig
+    from divot.config.language import LoRAConfig
 
 # Its bars for loading and saving would come between our own lines.
 disable_progress_bar()

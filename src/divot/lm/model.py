@@ -32,7 +32,7 @@ from divot.text.vocab import add_video_tokens
 if TYPE_CHECKING:
     from transformers import Cache, PreTrainedTokenizerBase
 
-    from divot.config.training import LoRAConfig
+    from divot.config.language import LoRAConfig
 
 
 @dataclass(frozen=True)

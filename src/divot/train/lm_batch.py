@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from divot.config.training import LanguageConfig
+from divot.config.language import LanguageConfig
 from divot.data.clips import to_batch
 from divot.data.tasks import LanguageSample
 from divot.lm.batch import LanguageBatch, collate

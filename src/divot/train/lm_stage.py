@@ -19,9 +19,10 @@ from transformers import PreTrainedTokenizerBase
 
 from divot.config.errors import CheckpointError, DataError, RecipeError
 from divot.config.files import write_text
+from divot.config.language import LanguageConfig
 from divot.config.models import ConnectorConfig, LanguageModelConfig
 from divot.config.presets import preset
-from divot.config.training import LanguageConfig, TrainConfig
+from divot.config.training import TrainConfig
 from divot.data.clips import to_batch
 from divot.data.tasks import LanguageDataset, LanguageSample, world_corpus
 from divot.data.tokens import TokenStore
