@@ -8,14 +8,8 @@ import pytest
 
 from divot.world import is_held_out, render, scene_triples
 from divot.world.captioning import VERBS
-from divot.world.stories import (
-    MAX_CLIPS,
-    MIN_CLIPS,
-    Character,
-    story,
-    told_motions,
-    told_readings,
-)
+from divot.world.plots import MAX_CLIPS, MIN_CLIPS, Character
+from divot.world.stories import story, told_motions, told_readings
 from divot.world.track import track
 from divot.world.verifier import compare, read_scene
 

@@ -12,7 +12,8 @@ import numpy as np
 from divot.evaluation.intervals import Interval, bootstrap_interval
 from divot.pipelines.story import STORY_WORDS, TokenSampling, tell_story
 from divot.world import render
-from divot.world.stories import Character, story, told_readings
+from divot.world.plots import Character
+from divot.world.stories import story, told_readings
 from divot.world.verifier import Reading, Verdict, compare, read_scene
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ Files, in the order of the flow:
     clips.py         seed and index -> frames, caption, scene
     preview.py       a folder of pictures to look at
     questions.py     scene -> questions with answers
+    plots.py         who is in a story, and what happens to them clip by clip
     stories.py       seed and number -> a story: scenes that follow from each other, with their sentences
     facts.py         scene -> what its caption tells, and a text -> what it tells
     verifier.py      frames -> the scene they show, by reading_pixels, reading_motion and reading_shapes
