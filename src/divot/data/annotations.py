@@ -1,14 +1,11 @@
-"""What is said about videos and pictures, as it stands in files: JSON lines of several forms, or a table (CSV)."""
+"""What is said about a video, a picture or the clips of a story, and its forms as a line of JSON."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +19,6 @@ MIN_STORY_CLIPS, MAX_STORY_CLIPS = 2, 20
 _SAMPLE_REMEDY = 'Write {"video": "a.mp4", "caption": "...", "questions": [["...", "..."]]}'
 _TALK_REMEDY = 'Write "conversations": [{"from": "human", "value": "..."}, {"from": "gpt", "value": "..."}]'
 _TIMES_REMEDY = 'Write "start_s": 4.5, "end_s": 9.0, seconds of a video'
-_COLUMNS = {"video", "image", "caption", "question", "answer", "plan", "start_s", "end_s"}
-_TABLE_REMEDY = "Give a table with the columns video or image, and caption or question and answer"
 _OFFICIAL_REMEDY = 'Write "questions": ["...", ...], "answers": ["...", ...] of the same length'
 # What stands for a video or a picture in the text of others.
 _MARKS = re.compile(r"<(?:image|video)>")
@@ -32,9 +27,6 @@ _STORY_REMEDY = (
 )
 # What begins at the very end of a part is no longer of it.
 _EDGE_S = 0.0005
-
-Found = tuple[int, "Annotation | DataError"]
-"""A line of an annotations file, from 1, and its sample, or in its place what is wrong with it."""
 
 
 class NoWordsError(DataError):
@@ -115,89 +107,6 @@ class Annotation:
         if self.end_s is None or self.end_s >= duration_s:
             return Clip(0, self.start_s, duration_s - self.start_s)
         return Clip(0, self.start_s, max(_EDGE_S, self.end_s - _EDGE_S - self.start_s))
-
-
-def file_lines(file: Path, root: Path) -> list[Found]:
-    """The samples of an annotations file; docs/data.md has every form of line.
-
-    Rows of a table about the same part of a file are one sample, in the place of the first of them.
-
-    Args:
-        file: a table if its name ends in .csv, else a line of JSON for each sample.
-        root: folder of the paths.
-
-    Raises:
-        DataError: if the file cannot be read.
-    """
-    try:
-        # A table from a spreadsheet may begin with a mark of its encoding.
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(file, f"cannot be read ({error})", "Give a jsonl or csv file") from error
-    if file.suffix.lower() == ".csv":
-        return merged(_table_rows(file, text, root))
-    return _json_lines(file, text, root)
-
-
-def merged(lines: Iterable[Found]) -> list[Found]:
-    """Samples about the same part of a file become one, in the place of the first; conversations and stories do not."""
-    kept: dict[Any, Found] = {}
-    for line, one in lines:
-        if isinstance(one, DataError) or one.is_conversation or one.story:
-            kept[len(kept)] = (line, one)
-            continue
-        about = (one.path, one.packed, one.is_image, one.start_s, one.end_s)
-        line, before = kept.get(about, (line, replace(one, captions=(), questions=())))
-        assert isinstance(before, Annotation)
-        # The caption may stand beside each question.
-        captions = tuple(dict.fromkeys(before.captions + one.captions))
-        questions, plan = before.questions + one.questions, before.plan or one.plan
-        kept[about] = (line, replace(before, captions=captions, questions=questions, plan=plan))
-    return list(kept.values())
-
-
-def _json_lines(file: Path, text: str, root: Path) -> list[Found]:
-    found: list[Found] = []
-    # Not `splitlines`: JSON may hold other ends of lines inside its words.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            try:
-                found.append((number, parse_annotation(line, f"{file}:{number}", root)))
-            except DataError as error:
-                found.append((number, error))
-    return found
-
-
-def _table_rows(file: Path, text: str, root: Path) -> Iterator[Found]:
-    rows = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
-    try:
-        columns = set(rows.fieldnames or ())
-        if not columns & {"video", "image"} or not columns & {"caption", "question"}:
-            raise DataError(f"{file}:1", "is not the header of such a table", _TABLE_REMEDY)
-        for row in rows:
-            where = f"{file}:{rows.line_num}"
-            try:
-                if None in row:
-                    raise DataError(where, "has more columns than the header", _TABLE_REMEDY)
-                values: dict[str, Any] = {
-                    key: value for key, value in row.items() if value and key in _COLUMNS
-                }
-                for key in ("start_s", "end_s"):
-                    if key in values:
-                        values[key] = _number_in(values[key])
-                yield rows.line_num, parse_sample(values, where, root)
-            except DataError as error:
-                yield rows.line_num, error
-    except csv.Error as error:
-        where = f"{file}:{rows.reader.line_num}"
-        raise DataError(where, f"is no row of a table ({error})", _TABLE_REMEDY) from error
-
-
-def _number_in(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def parse_annotation(line: str, where: str, root: Path) -> Annotation:

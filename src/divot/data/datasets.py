@@ -15,7 +15,8 @@ from pathlib import Path
 
 from divot.config.errors import DataError
 from divot.data import publishers
-from divot.data.annotations import Annotation, Found, file_lines, merged
+from divot.data.annotation_files import Found, file_lines, merged
+from divot.data.annotations import Annotation
 from divot.data.publishers import by_row, captioned_files
 from divot.data.rows import MissingFieldError, json_rows, table_rows
 

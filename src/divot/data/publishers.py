@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlparse
 
 from divot.config.errors import DataError
-from divot.data.annotations import Annotation, Found, NoWordsError, parse_sample
+from divot.data.annotation_files import Found
+from divot.data.annotations import Annotation, NoWordsError, parse_sample
 from divot.data.packed import PackedFile, list_packed, packed_content
 from divot.data.rows import ELSEWHERE, Row, json_rows, read_json, table_rows
 from divot.video.folders import PICTURE_SUFFIXES, VIDEO_SUFFIXES, list_samples
