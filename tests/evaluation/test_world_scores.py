@@ -28,9 +28,13 @@ def knowing(monkeypatch):
     clips = [world.clip(3, index, "test", 32) for index in range(COUNT)]
     told = {clip.caption: clip for clip in clips}
     right = {}
+
+    def plain(request):
+        return request.lower().rstrip("?.")
+
     for index, clip in enumerate(clips):
         for one in questions(clip.scene, np.random.default_rng([3, index])):
-            right[one.text, index] = one.answer
+            right[plain(one.text), index] = one.answer
 
     def answer(lm, shown, requests, *_):
         said = []
@@ -40,7 +44,7 @@ def knowing(monkeypatch):
                 continue
             near = min(range(COUNT), key=lambda i: float((known[i] - tokens[0, 0]).abs().max()))
             is_known = torch.equal(known[near], tokens[0, 0])
-            said.append(right.get((request, near), clips[near].caption) if is_known else "")
+            said.append(right.get((plain(request), near), clips[near].caption) if is_known else "")
         return said
 
     known = {}
@@ -69,6 +73,7 @@ def test_who_knows_all_gets_all(model, knowing):
     knowing(model)
     scores = evaluate_world(model, seed=3, count=COUNT)
     assert scores.measures["questions"].mean == 1.0
+    assert scores.measures["hasty_questions"].mean == 1.0
     assert set(scores.by_kind) <= set(KINDS)
     assert all(value.mean == 1.0 for value in scores.by_kind.values())
     assert scores.measures["captions"].mean > 0.8
@@ -99,6 +104,26 @@ def test_random_weights_know_nothing_and_the_files_say_so(model, tmp_path):
     assert values["run"]["seed"] == 0
     assert "generation_all" in paths[1].read_text()
     assert paths[2].stat().st_size > 0
+
+
+def test_hasty_questions_are_the_same_but_for_capitals_and_marks(model, monkeypatch):
+    asked, answer = [], world_scores.answer
+
+    def noted(lm, shown, requests):
+        asked.extend(requests)
+        return answer(lm, shown, requests)
+
+    monkeypatch.setattr(world_scores, "answer", noted)
+    monkeypatch.setattr(world_scores, "MAX_HASTY_CLIPS", 2)
+    evaluate_world(model, seed=0, count=4, has_controls=False, has_generation=False)
+    tidy = [
+        [one.text for one in questions(world.clip(0, k, "test", 32).scene, np.random.default_rng([0, k]))]
+        for k in range(4)
+    ]
+    of_two = [text for row in tidy[:2] for text in row]
+    hasty = asked[sum(map(len, tidy)) :][: len(of_two)]
+    assert all(typed != text for typed, text in zip(hasty, of_two, strict=True))
+    assert [typed.lower().rstrip("?.") for typed in hasty] == [text.lower().rstrip("?.") for text in of_two]
 
 
 def test_who_only_reads_needs_no_detokenizer(model, monkeypatch):

@@ -5,9 +5,10 @@ Letters: K clips, N tokens a clip, D width of a token.
 
 from __future__ import annotations
 
+import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -22,7 +23,7 @@ from divot.pipelines.describe import answer, settled_views
 from divot.pipelines.generate import TASK, TokenSampling, settled, write_batch
 from divot.pipelines.sidecar import describe_language_model, describe_model
 from divot.pipelines.story import TASK as STORY_TASK
-from divot.text import caption_request
+from divot.text import as_typed, caption_request
 from divot.video import CLIP_FRAMES
 from divot.world.facts import caption_f1
 from divot.world.questions import MOTION_KINDS, Question, questions
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 PARTS = ("shape", "colour", "motion", "all")
 BATCH = 64
 """Requests that are answered side by side."""
+MAX_HASTY_CLIPS = 100
 MAX_DIVERSE_PROMPTS, DRAWS_A_PROMPT = 20, 4
 Progress = Callable[[float], None]
 T = TypeVar("T")
@@ -122,6 +124,9 @@ def evaluate_world(
     scores.measures.update(_shares_right(correct, seed))
     for kind in sorted({one.kind for one in correct}):
         scores.by_kind[kind] = _share_right([one for one in correct if one.kind == kind], seed)
+    haste = random.Random(seed)
+    hasty = [[replace(one, text=as_typed(one.text, haste)) for one in row] for row in asked[:MAX_HASTY_CLIPS]]
+    scores.measures["hasty_questions"] = _share_right(_answers(lm, tokens, hasty), seed)
     tell(0.2)
     told = _batched(lm, tokens, [caption_request()] * count)
     scores.measures["captions"] = _facts_right(told, clips, seed)
