@@ -143,6 +143,31 @@ def test_steps_of_corrections_are_counted_on(model, tokens):
     assert told == [1, 2, 3, 4, 5, 6] * 2
 
 
+def test_refined_tokens_show_their_clip_better(model, tokens):
+    frames = torch.rand(2, 4, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    latents, seen = model.encode_frames(frames), [0, 3]
+
+    def error(these, frame):
+        return float((model.sample_latents(these, seed=9) - latents)[:, :, frame].square().mean())
+
+    better = model.refine(tokens, frames, seen, steps=20, seed=4)
+    assert better.shape == tokens.shape
+    assert error(better, seen) < error(tokens, seen)
+    assert torch.equal(model.refine(tokens, frames, seen, steps=20, seed=4), better)
+    assert torch.equal(model.refine(tokens[1:], frames[1:], seen, steps=20, seed=5), better[1:])
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_frames_that_are_not_seen_do_not_refine_at_the_last_time(model, tokens):
+    frames = torch.rand(1, 4, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    others = frames.clone()
+    others[:, 1:3] = 0
+    at_last = SamplerConfig(num_steps=1)
+    one, two = (model.refine(tokens[:1], clip, [0, 3], 3, sampler=at_last) for clip in (frames, others))
+    assert torch.equal(one, two)
+    assert not torch.equal(one, tokens[:1])
+
+
 def test_latents_of_frames_are_scaled_and_come_back(model):
     frames = torch.rand(1, 4, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
     latents = model.encode_frames(frames)

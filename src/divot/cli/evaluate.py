@@ -53,6 +53,7 @@ def reconstruction(
     solver: options.Solver = None,
     eta: options.Eta = None,
     corrections: options.Corrections = None,
+    refinements: options.Refinements = 0,
     detokenizer: options.Detokenizer = None,
     model: options.Model = "tiny",
     device: options.Device = "auto",
@@ -69,7 +70,7 @@ def reconstruction(
         from divot import evaluation
         from divot.evaluation.report import measure_text
         from divot.pipelines.divot import Divot
-        from divot.pipelines.load import resolve_sampler
+        from divot.pipelines.load import corrections_beside, resolve_sampler
 
         divot = Divot.from_pretrained(model, device, dtype.value)
         sampler = resolve_sampler(
@@ -78,7 +79,7 @@ def reconstruction(
             guidance=guidance,
             solver=None if solver is None else solver.value,
             eta=eta,
-            corrections=corrections,
+            corrections=corrections_beside(refinements, corrections),
         )
 
         def show(done: int, total: int) -> None:
@@ -91,6 +92,7 @@ def reconstruction(
                 count=num_clips or _DEFAULT_WORLD_CLIPS,
                 detokenizer=detokenizer,
                 sampler=sampler,
+                refinements=refinements,
                 batch_size=batch_size,
                 on_progress=show,
             )
@@ -103,6 +105,7 @@ def reconstruction(
                 fit=fit.value,
                 detokenizer=detokenizer,
                 sampler=sampler,
+                refinements=refinements,
                 batch_size=batch_size,
                 on_progress=show,
             )

@@ -93,6 +93,12 @@ Corrections = Annotated[
         show_default="the model's",
     ),
 ]
+Refinements = Annotated[
+    int,
+    typer.Option(
+        "--refinements", min=0, help="Steps that move the tokens of a clip to what shows it better."
+    ),
+]
 Solver = Annotated[SolverName | None, typer.Option("--solver", help="Sampler.", show_default="the model's")]
 Eta = Annotated[
     float | None,

@@ -5,7 +5,7 @@ Letters: B batch of clips, F frames, C channels, H W pixels (h w latents), N tok
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from divot.config.models import DetokenizerConfig, SamplerConfig
+from divot.detokenizer.refinement import refined
 from divot.detokenizer.sampler import Predictor, guided, sample
 from divot.detokenizer.schedule import NoiseSchedule
 from divot.detokenizer.unet import VideoUNet
@@ -169,6 +170,42 @@ class VideoDetokenizer(Component):
                     asked = asked + wanted - encode(shown).to(wanted)
                     latents = draw(index, asked, told)
             clips.append(latents)
+        return torch.cat(clips)
+
+    def refine(
+        self,
+        tokens_BND: Tensor,
+        frames_BFCHW: Tensor,
+        seen: Sequence[int],
+        steps: int,
+        seed: int = 0,
+        sampler: SamplerConfig | None = None,
+    ) -> Tensor:
+        """Tokens [B, N, D], float32, moved until what is drawn of them is nearer to the clips; the weights stay.
+
+        Args:
+            tokens_BND: those that the tokenizer gives.
+            frames_BFCHW: the clips, all frames, in [-1, 1].
+            seen: numbers of the frames that count: those that the tokenizer sees, so that no others are told.
+            steps: see `divot.detokenizer.refinement`.
+            seed: clip b has the noises of seed + b, whatever the size of the batch.
+            sampler: at its times v is to be right; None takes the model's.
+        """
+        settings = sampler or self.config.sampler
+        times = self.schedule.timesteps(settings.num_steps, settings.spacing, self.config.official_quirks)
+        latents = self.encode_frames(frames_BFCHW.to(self.device, self.dtype)).float()
+
+        def predict(x: Tensor, times_B: Tensor, tokens: Tensor) -> Tensor:
+            return self.predict(x.to(self.dtype), times_B, tokens.to(self.dtype))
+
+        clips = []
+        for index, tokens_ND in enumerate(tokens_BND.to(self.device, torch.float32)):
+            generator, latents_1 = torch.Generator().manual_seed(seed + index), latents[index][None]
+            clips.append(
+                refined(
+                    predict, self.schedule, tokens_ND[None], latents_1, seen, steps, times.tolist(), generator
+                )
+            )
         return torch.cat(clips)
 
     def _checked(self, held_BCFHW: Tensor, shape: tuple[int, ...]) -> Tensor:

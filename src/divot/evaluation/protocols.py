@@ -5,6 +5,7 @@ Letters: B batch of clips, F frames, C channels, H W pixels (h w latents), N tok
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -43,6 +44,17 @@ class Detokenizer(Protocol):
 
     def decode(self, tokens_BND: Tensor, seed: int = 0, **settings: Any) -> Tensor:
         """Tokens to frames [B, F, 3, H, W] in [-1, 1]; clip b starts from the noise of seed + b."""
+
+    def refine(
+        self,
+        tokens_BND: Tensor,
+        frames_BFCHW: Tensor,
+        seen: Sequence[int],
+        steps: int,
+        seed: int = 0,
+        sampler: Any = None,
+    ) -> Tensor:
+        """Tokens that show the frames [B, F, 3, H, W] in [-1, 1] better."""
 
     def encode_frames(self, frames_BFCHW: Tensor) -> Tensor:
         """Frames [B, F, 3, H, W] to latents [B, C, F, h, w]."""

@@ -49,6 +49,7 @@ def evaluate_world_reconstruction(
     split: str = "test",
     detokenizer: str | None = None,
     sampler: SamplerConfig | None = None,
+    refinements: int = 0,
     batch_size: int = 8,
     on_progress: Progress | None = None,
 ) -> ReconstructionResult:
@@ -61,6 +62,7 @@ def evaluate_world_reconstruction(
         split: `test` holds sprites that training never sees; clips of `train` may have been trained on.
         detokenizer: name of the de-tokenizer; None takes the one for reconstruction.
         sampler: settings; None takes those of the model.
+        refinements: steps by which the tokens of each clip are refined, see `divot.detokenizer.refinement`.
         batch_size: clips encoded at once.
         on_progress: called after each clip.
 
@@ -77,6 +79,7 @@ def evaluate_world_reconstruction(
         world_clips(seed, count, split, size_px),
         seed=seed,
         sampler=sampler,
+        refinements=refinements,
         batch_size=batch_size,
         on_progress=on_progress,
         model_source=getattr(model, "source", None),
@@ -93,6 +96,7 @@ def evaluate_video_reconstruction(
     fit: Fit = "crop",
     detokenizer: str | None = None,
     sampler: SamplerConfig | None = None,
+    refinements: int = 0,
     batch_size: int = 8,
     on_progress: Progress | None = None,
 ) -> ReconstructionResult:
@@ -108,6 +112,7 @@ def evaluate_video_reconstruction(
         fit: how the picture is made square, see `divot.video.SquareFit`.
         detokenizer: name of the de-tokenizer; None takes the one for reconstruction.
         sampler: settings; None takes those of the model.
+        refinements: steps by which the tokens of each clip are refined, see `divot.detokenizer.refinement`.
         batch_size: clips encoded at once.
         on_progress: called after each clip.
 
@@ -134,6 +139,7 @@ def evaluate_video_reconstruction(
         found.clips,
         seed=seed,
         sampler=sampler,
+        refinements=refinements,
         batch_size=batch_size,
         on_progress=on_progress,
         model_source=getattr(model, "source", None),
@@ -160,6 +166,7 @@ def evaluate_reconstruction(
     *,
     seed: int = 0,
     sampler: SamplerConfig | None = None,
+    refinements: int = 0,
     batch_size: int = 8,
     on_progress: Progress | None = None,
     model_source: str | None = None,
@@ -175,6 +182,7 @@ def evaluate_reconstruction(
         clips: the set, all of one size; held in memory.
         seed: of the noise and of the intervals.
         sampler: settings; None takes those of the de-tokenizer.
+        refinements: steps by which the tokens of each clip are refined.
         batch_size: clips encoded at once; decoding is clip by clip.
         on_progress: called after each clip.
         model_source: what the user called the model.
@@ -189,6 +197,11 @@ def evaluate_reconstruction(
     tokens, encode_s = _encode(tokenizer, clips, batch_size)
     reconstructions, decode_s = [], []
     for index in range(len(clips)):
+        if refinements:
+            tokens[index], seconds = _refine(
+                detokenizer, tokens[index], clips[index].frames, refinements, seed + index, sampler
+            )
+            encode_s[index] += seconds
         decoded, seconds = _decode(tokenizer, detokenizer, tokens[index], seed + index, sampler)
         reconstructions.append(decoded)
         decode_s.append(seconds)
@@ -220,6 +233,7 @@ def evaluate_reconstruction(
         "rejected": {},
         "settings": {
             "batch_size": batch_size,
+            "refinements": refinements,
             "psnr_cap_db": MAX_PSNR_DB,
             "moving_threshold_levels": MOVING_THRESHOLD,
             "seen_frames": list(SEEN_FRAMES),
@@ -288,6 +302,20 @@ def _decode(
     encode = whole_clip_encoder(tokenizer, tokenizer.dtype)
     frames_BFCHW = detokenizer.decode(tokens_BND, seed=seed, sampler=sampler, encode=encode)
     return to_uint8(frames_BFCHW[0]), _clock(detokenizer.device) - start_s
+
+
+def _refine(
+    detokenizer: Detokenizer,
+    tokens_1ND: Tensor,
+    frames: np.ndarray,
+    steps: int,
+    seed: int,
+    sampler: SamplerConfig | None,
+) -> tuple[Tensor, float]:
+    """Refined tokens [1, N, D] of one clip, and seconds."""
+    start_s = _clock(detokenizer.device)
+    better = detokenizer.refine(tokens_1ND, from_uint8(frames)[None], SEEN_FRAMES, steps, seed, sampler)
+    return better, _clock(detokenizer.device) - start_s
 
 
 def _through_vae(detokenizer: Detokenizer, frames: np.ndarray) -> np.ndarray:

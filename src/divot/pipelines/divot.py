@@ -35,6 +35,7 @@ from divot.pipelines.clips import (
 from divot.pipelines.fidelity import psnr, ssim
 from divot.pipelines.load import (
     SamplerChanges,
+    corrections_beside,
     resolve_device,
     resolve_dtype,
     resolve_sampler,
@@ -66,6 +67,7 @@ class Reconstruction:
         clips: the K clips' places in the video.
         detokenizer: name of the de-tokenizer that made the frames.
         sampler: its settings.
+        refinements: steps by which each clip's tokens were refined.
         psnr_db: over all frames.
         ssim: mean over frames.
         seconds: how long it took, reading included.
@@ -77,6 +79,7 @@ class Reconstruction:
     clips: tuple[Clip, ...]
     detokenizer: str
     sampler: SamplerConfig
+    refinements: int
     psnr_db: float
     ssim: float
     seconds: float
@@ -379,6 +382,7 @@ class Divot:
         max_clips: int | None = None,
         detokenizer: str | None = None,
         on_progress: Progress | None = None,
+        refinements: int = 0,
         **changes: Unpack[SamplerChanges],
     ) -> Reconstruction:
         """A video to tokens and back.
@@ -390,6 +394,8 @@ class Divot:
             max_clips: only the first so many clips.
             detokenizer: name of the de-tokenizer; None takes the one for reconstruction.
             on_progress: called as the work goes on.
+            refinements: steps by which each clip's tokens are moved to what shows it better, see
+                `divot.detokenizer.refinement`; with any, there are no corrections unless they are asked for.
             **changes: to the sampler's settings: steps, guidance, solver, eta, corrections (see `SamplerChanges`).
 
         Raises:
@@ -402,16 +408,20 @@ class Divot:
         name = self.folder.detokenizer_name("reconstruct") if detokenizer is None else detokenizer
         total = count_clips(source) if max_clips is None else min(max_clips, count_clips(source))
         model = self.detokenizer(name=name)
+        changes["corrections"] = corrections_beside(refinements, changes.get("corrections"))
         settings = resolve_sampler(model.config, **changes)
         size_px = shared_frame_size(self.source, self.tokenizer_config, model.config)
         clips, tokens, frames, original = [], [], [], []
         # No further: what follows may be damaged.
         for clip, clip_frames in islice(whole_clips(source, size_px, fit), total):
             clips.append(clip)
-            tokens.append(self.encode_clip(clip_frames))
+            own, place = self.encode_clip(clip_frames)[None], seed + clip.index
+            if refinements:
+                own = model.refine(own, clip_frames[None], SEEN_FRAMES, refinements, place, settings).cpu()
+            tokens.append(own[0])
             original.append(to_uint8(clip_frames))
             on_step = _step(on_progress, clip.index, total, settings)
-            frames.append(self._decode_clip(model, tokens[-1], seed + clip.index, settings, on_step))
+            frames.append(self._decode_clip(model, tokens[-1], place, settings, on_step))
             if on_progress is not None:
                 on_progress((clip.index + 1) / total, clip.index + 1)
         kept = true_frames(clips)
@@ -419,7 +429,7 @@ class Divot:
         scores = psnr(made, wanted), ssim(made, wanted)
         seconds = time.perf_counter() - begin
         return Reconstruction(
-            made, wanted, torch.stack(tokens), tuple(clips), name, settings, *scores, seconds
+            made, wanted, torch.stack(tokens), tuple(clips), name, settings, refinements, *scores, seconds
         )
 
 

@@ -124,3 +124,17 @@ def resolve_sampler(
         raise RecipeError("eta", cause, "Leave it out, or take the solver ddim")
     spacing = "trailing" if settings.spacing == "uniform" else settings.spacing
     return dataclasses.replace(settings, eta=0.0, spacing=spacing)
+
+
+def corrections_beside(refinements: int, corrections: int | None) -> int | None:
+    """Corrections of tokens that were refined: none, unless so many are asked for.
+
+    Refined tokens say more than the tokenizer would say of the clip, so what it says of the drawn one is no measure of
+    what they lack.
+
+    Raises:
+        RecipeError: if there cannot be so many refinements.
+    """
+    if refinements < 0:
+        raise RecipeError("refinements", f"{refinements} is out of range", "Give 0 (none) or more, such as 6")
+    return 0 if refinements and corrections is None else corrections

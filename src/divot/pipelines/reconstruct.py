@@ -85,6 +85,7 @@ def measures(result: Reconstruction) -> dict[str, Any]:
         "frames": len(result.frames),
         "rate_fps": CLIP_RATE_FPS,
         "tokens": list(result.tokens.shape),
+        "refinements": result.refinements,
         "psnr_db": round(result.psnr_db, 3),
         "ssim": round(result.ssim, 4),
         "seconds": round(result.seconds, 2),
