@@ -106,7 +106,7 @@ def main() -> None:
             "language": {
                 "is_new": False,
                 "tasks": {"generation": 1.0, **dict.fromkeys(("caption", "question"), 0.0)}
-                | dict.fromkeys(("continuation", "story", "image_caption", "image_generation"), 0.0),
+                | dict.fromkeys(("story", "image_caption", "image_generation"), 0.0),
             },
         },
     )

@@ -45,9 +45,8 @@ def test_story_has_a_clip_and_a_sentence_for_each_line(films):
     assert record.clips.shape == (3, 16, 48, 48, 3)
     assert record.instruction == "Tell a story about George."
     assert record.sentences == ("George finds a hat.", "The wind takes it.", "He runs after it.")
-    assert record.clip_captions == record.sentences
     assert (record.captions, record.questions) == ((), ())
-    assert tasks_of(record) == tasks_of(read_story(films)) == {"story", "continuation"}
+    assert tasks_of(record) == tasks_of(read_story(films)) == {"story"}
 
 
 def test_clips_of_a_story_are_the_two_seconds_from_their_start(films):

@@ -88,7 +88,7 @@ def test_some_conversations_are_about_no_clip(builder):
 
 
 def test_some_requests_are_typed_in_haste(builder):
-    for task in ("question", "generation", "story", "continuation", "caption"):
+    for task in ("question", "generation", "story", "caption"):
         tidy, hasty = (dataset(builder, [task], typed_share=share) for share in (0.0, 1.0))
         for number in range(6):
             asked, typed = (
@@ -102,28 +102,8 @@ def test_some_requests_are_typed_in_haste(builder):
             ]
 
 
-def test_half_of_the_clips_to_go_on_with_have_a_known_plan_which_is_not_learned(builder):
-    plain = dataset(builder, ["continuation"])
-    rows = LanguageDataset(plain.config, builder, 16, 1000, has_plans=True)
-    num_known = 0
-    for number in range(40):
-        plans = rows.draw(number)[0].plans
-        sequence = rows[number].sequence
-        asked, said = builder.tokenizer.decode(sequence.ids).split("[/INST]")
-        learned = builder.tokenizer.decode([id_ for id_ in sequence.labels if id_ != IGNORED])
-        known, own = (re.findall(r"\(([^()]+)\)", text) for text in (asked, said))
-        # The plan of what follows begins where that of the clip before it ended.
-        assert len(own) == 1
-        assert re.findall(r"\(([^()]+)\)", learned) == own
-        if known:
-            num_known += 1
-            places = [plans.index(known[0]), plans.index(own[0])]
-            assert known[0] == own[0] or places[1] == places[0] + 1
-    assert 10 <= num_known <= 30
-
-
 def test_plans_are_said_before_clips_alone_where_they_are_wanted(builder):
-    tasks = ("generation", "image_generation", "continuation", "story", "caption")
+    tasks = ("generation", "image_generation", "story", "caption")
     for task in tasks:
         plain = dataset(builder, [task])
         rows = LanguageDataset(plain.config, builder, 16, 1000, has_plans=True)
@@ -310,15 +290,13 @@ def test_own_stories_teach_stories_and_name_the_file_that_cannot_be_read(builder
     lines = [{"story": "Tell a story.", "clips": parts} for parts in (clips, broken)]
     (files / "words.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
     config = TrainConfig(stage="lm", init_model="tiny", data=DataConfig(world_share=0.0, videos=str(files)))
-    settings = LanguageConfig(
-        tasks={"story": 1.0, "continuation": 1.0}, annotations=str(files / "words.jsonl")
-    )
+    settings = LanguageConfig(tasks={"story": 1.0}, annotations=str(files / "words.jsonl"))
     rejects = tmp_path / "rejects.jsonl"
     rows = LanguageDataset(
         dataclasses.replace(config, language=settings), builder, 16, 4, rejects_file=rejects
     )
     samples = [rows[number] for number in range(4)]
-    assert {sample.task for sample in samples} == {"story", "continuation"}
+    assert {sample.task for sample in samples} == {"story"}
     for sample in samples:
         assert sample.seen.shape == (2, 5, 16, 16, 3)
         # A story may begin with a clip that is shown.

@@ -9,7 +9,7 @@ from divot.lm.generate import Dialogue
 from divot.pipelines.divot import Divot
 from divot.pipelines.film import HELD_STEPS, decode_film
 from divot.pipelines.generate import TokenSampling, write_batch, write_film, write_generated
-from divot.text import continuation_request
+from divot.text import video_request
 
 TEXT = "A red star moves left."
 
@@ -56,24 +56,25 @@ def test_each_clip_is_written_after_reading_the_one_before_it(model):
     assert not torch.equal(mean[1], mean[2])
 
 
-def test_a_clip_is_asked_for_with_the_plan_of_the_one_before_it(language_folder, monkeypatch):
+def test_a_clip_is_told_after_the_plan_of_the_one_before_it(language_folder, monkeypatch):
     lm = Divot.from_pretrained(language_folder, device="cpu").language_model("generate")
     lm.take_plans(True)
-    read, asked = Dialogue.read, []
+    read, told = Dialogue.read, []
 
     def noted(self, sequences, *clips):
-        asked.extend(lm.words(one.ids) for one in sequences if any(one.reads))
+        told.extend(lm.words(one.ids) for one in sequences if any(one.reads))
         return read(self, sequences, *clips)
 
     def planned(self, _):
-        self.plans = [f"star {len(asked)}"]
+        self.plans = [f"star {len(told)}"]
 
     monkeypatch.setattr(Dialogue, "read", noted)
     monkeypatch.setattr(Dialogue, "_plan", planned)
     written = write_film(lm, TEXT, 3, seed=1, sampling=TokenSampling(candidates=1))
     assert written.plans == ("star 0", "star 1", "star 2")
-    request = continuation_request(TEXT)
-    assert [f"(star {number}) {request}" in words for number, words in enumerate(asked)] == [True, True]
+    # The request, the plan of the clip before, that clip as it was written and as it is read, and what is to come.
+    request = f"{video_request(TEXT)} [/INST]"
+    assert told == [f"[INST] {request} (star {number}) {TEXT}" for number in (0, 1)]
 
 
 def test_films_from_words_are_written_with_their_seams(model, tmp_path):

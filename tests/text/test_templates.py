@@ -14,7 +14,6 @@ from divot.text import (
     WriteClip,
     as_typed,
     caption_request,
-    continuation_request,
     conversation,
     plain_answer,
     sentence_and_plan,
@@ -138,19 +137,6 @@ def test_a_plan_is_said_before_its_clip():
         "[INST] Tell. [/INST]She runs.(star 1)[write][1 clips]She rests.(star 2)[write][1 clips]<|im_end|>"
     )
     assert written_out(told) == wanted
-
-
-def test_a_clip_to_go_on_with_is_told_with_its_plan_where_that_is_known():
-    rng = random.Random(0)
-    for _ in range(9):
-        bare, told = (
-            continuation_request("a cat", random.Random(rng.random()), plan) for plan in ("", "cat 25")
-        )
-        assert "a cat" in bare
-        assert "(" not in bare
-        assert told.startswith("(cat 25) ")
-        assert "a cat" in told
-    assert continuation_request("a cat", plan="cat 25") == f"(cat 25) {continuation_request('a cat')}"
 
 
 def test_hasty_words_lack_their_capital_their_mark_or_both():

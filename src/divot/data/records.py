@@ -48,8 +48,6 @@ class Record:
     """What a story was asked for with; the clips are then those of the story, in order."""
     sentences: tuple[str, ...] = ()
     """Of a story, one a clip."""
-    clip_captions: tuple[str, ...] = ()
-    """Of a story, one a clip: what it shows, by itself."""
     plans: tuple[str, ...] = ()
     """What each clip that may be written could be drawn from, in words; empty, or none, where nobody knows."""
     tokens: Tensor | None = None
@@ -65,13 +63,11 @@ def world_story(seed: int, number: int, size_px: int) -> Record:
     """Story `number` of Sprite World's training split."""
     told = story(seed, number, "train")
     frames = np.stack([render(chapter.scene, size_px) for chapter in told.chapters])
-    captions = [caption(chapter.scene, number, style="short") for chapter in told.chapters]
     return Record(
         frames,
         (),
         instruction=told.instruction,
         sentences=tuple(chapter.sentence for chapter in told.chapters),
-        clip_captions=tuple(captions),
         plans=tuple(plan(chapter.scene) for chapter in told.chapters),
     )
 
@@ -127,9 +123,7 @@ def read_record(annotation: Annotation, size_px: int, max_clips: int) -> Record:
         told = tuple(part.text for part in annotation.story)
         plans = tuple(part.plan for part in annotation.story)
         shown = _story_frames(annotation.story, fit)
-        return Record(
-            shown, (), instruction=annotation.instruction, sentences=told, clip_captions=told, plans=plans
-        )
+        return Record(shown, (), instruction=annotation.instruction, sentences=told, plans=plans)
     try:
         with on_disk(annotation.path, annotation.packed) as file, VideoReader(file) as reader:
             part = annotation.place(reader.duration_s)

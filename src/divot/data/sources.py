@@ -122,7 +122,6 @@ class StoredSource:
                 (),
                 instruction=annotation.instruction,
                 sentences=told,
-                clip_captions=told,
                 plans=tuple(part.plan for part in annotation.story),
                 tokens=tokens,
             )

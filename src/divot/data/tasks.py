@@ -30,7 +30,6 @@ from divot.text import (
     WriteClip,
     as_typed,
     caption_request,
-    continuation_request,
     conversation,
     planned,
     video_request,
@@ -45,12 +44,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-STORY_TASKS = ("continuation", "story")
-"""What is learned from stories; all else is learned from single clips."""
 FROM_CLIP_SHARE = 0.2
 """Share of the stories whose first clip is given."""
-KNOWN_PLAN_SHARE = 0.5
-"""Share of the clips to go on with whose plan is known: those of one's own films are, those of other people are not."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +168,7 @@ class LanguageDataset:
         )
 
     def _world_record(self, task: str, number: int) -> Record:
-        if task in STORY_TASKS:
+        if task == "story":
             return world_story(self.config.data.world_seed, number, self.size_px)
         seed, is_image = self.config.data.world_seed, task.startswith("image")
         return world_record(seed, number, self.size_px, is_image, self.kinds)
@@ -199,8 +194,6 @@ class LanguageDataset:
         return record, fitting
 
     def _sample(self, record: Record, task: str, rng: random.Random) -> LanguageSample:
-        if task == "continuation":
-            record = _two_in_a_row(record, rng)
         drop = self.config.language.prompt_drop
         if task.endswith("generation") and drop > 0 and rng.random() < drop:
             record = replace(record, captions=("",), prompts=(), plans=())
@@ -220,20 +213,12 @@ class LanguageDataset:
         return LanguageSample(sequence, seen, read, written, task, record.tokens, seed)
 
 
-def _two_in_a_row(record: Record, rng: random.Random) -> Record:
-    """A clip of a story and the one that follows it, of which alone the words tell; with the plans of both."""
-    place = rng.randrange(1, record.num_clips)
-    both = slice(place - 1, place + 1)
-    tokens = None if record.tokens is None else record.tokens[both]
-    return Record(record.clips[both], (record.clip_captions[place],), plans=record.plans[both], tokens=tokens)
-
-
 def tasks_of(sample: Record | Annotation) -> set[str]:
     """The tasks that a sample has matter for."""
     tasks = {"question"} if sample.questions else set()
     sentences = sample.sentences if isinstance(sample, Record) else sample.story
     if len(sentences) > 1:
-        tasks |= set(STORY_TASKS)
+        tasks.add("story")
     if sample.captions:
         tasks |= {"image_caption", "image_generation"} if sample.is_image else {"caption", "generation"}
     return tasks
@@ -275,9 +260,6 @@ def task_turns(
         request = video_request(put(wanted), rng, is_image)
         return [Turn(request, WriteClip(is_image), is_image=is_image, plans=plans)]
     caption = rng.choice(record.captions)
-    if task == "continuation":
-        known = plans[0] if plans and rng.random() < KNOWN_PLAN_SHARE else ""
-        return [Turn(continuation_request(put(caption), rng, known), WriteClip(), clips=1, plans=plans[1:])]
     return [Turn(put(caption_request(rng, is_image)), caption, clips=count, is_image=is_image)]
 
 

@@ -30,7 +30,7 @@ from divot.pipelines.film import Joints, Seam, decode_film
 from divot.pipelines.load import SamplerChanges, resolve_sampler
 from divot.pipelines.reconstruct import shown_scale
 from divot.pipelines.sidecar import describe_detokenizer, describe_language_model, write_sidecar
-from divot.text import Turn, continuation_request, video_request
+from divot.text import Segment, Turn, Words, story_segments, video_request
 from divot.video import CLIP_RATE_FPS, contact_sheet, write_video
 from divot.video.writer import enlarged
 
@@ -102,37 +102,40 @@ def write_batch(
         sampling: how tokens are drawn.
         is_image: ask for pictures.
     """
-    turns = [Turn(video_request(text, is_image=is_image), is_image=is_image) for text in texts]
+    asked = [lm.segments([Turn(video_request(text, is_image=is_image), is_image=is_image)]) for text in texts]
     chances = [torch.Generator().manual_seed(seed) for seed in seeds]
-    return _written(lm, turns, texts, [], chances, sampling)
+    return _written(lm, asked, texts, chances, sampling, is_image)
 
 
 def write_film(
     lm: DivotLM, text: str, clips: int, seed: int, sampling: TokenSampling = DEFAULT_SAMPLING
 ) -> Written:
-    """Clips that follow each other, each written after reading the one before it, and its plan if there is one.
+    """Clips that follow each other, told as a story is whose every sentence is the text: each clip is written after
+    reading the one before it, and its plan if there is one, so that it begins where that ended.
 
     The first is that of `write_batch`; one chance runs through all of them.
     """
-    chance = torch.Generator().manual_seed(seed)
-    written = [_written(lm, [Turn(video_request(text))], [text], [], [chance], sampling)]
+    chance, asked = torch.Generator().manual_seed(seed), lm.segments([Turn(video_request(text))])
+    written = [_written(lm, [asked], [text], [chance], sampling)]
     for _ in range(1, clips):
-        turn = Turn(continuation_request(text, plan="".join(written[-1].plans)), clips=1)
-        written.append(_written(lm, [turn], [text], list(written[-1].tokens), [chance], sampling))
+        last = written[-1]
+        told = [*story_segments("", "".join(last.plans)), Words(text, is_learned=True)]
+        written.append(_written(lm, [asked + told], [text], [chance], sampling, before=list(last.tokens)))
     plans = tuple(plan for one in written for plan in one.plans)
     return Written(torch.cat([one.tokens for one in written]), plans)
 
 
 def _written(
     lm: DivotLM,
-    turns: Many[Turn],
+    asked: Many[list[Segment]],
     words: Many[str],
-    read: list[Tensor],
     chances: list[torch.Generator],
     sampling: TokenSampling,
+    is_image: bool = False,
+    before: Many[Tensor] = (),
 ) -> Written:
     builder = lm.builder()
-    prompts = [builder.build(lm.segments([turn])) for turn in turns]
+    prompts = [builder.build(segments) for segments in asked]
     longest = max(map(len, prompts))
     of_clip = lm.config.num_tokens + len(builder.opening()) + len(builder.closing())
     of_clip += PLAN_WORDS.max_new_tokens if lm.config.plans else 0
@@ -142,8 +145,9 @@ def _written(
             f"comes to {longest} positions; beside a clip the language model's context has room for {room}"
         )
         raise RecipeError("prompt", cause, "Say it in fewer words")
-    dialogue = Dialogue(lm, prompts, read, chances)
-    tokens = dialogue.write_clip(sampling, turns[0].is_image, words).cpu()
+    # A clip that was written is read back.
+    dialogue = Dialogue(lm, prompts, before, chances, before)
+    tokens = dialogue.write_clip(sampling, is_image, words).cpu()
     return Written(tokens, tuple(dialogue.plans) if lm.config.plans else ())
 
 

@@ -58,13 +58,6 @@ IMAGE_CAPTION_REQUESTS: tuple[str, ...] = (
     "Say in a sentence what the image shows.",
 )
 
-
-CONTINUATION_REQUESTS: tuple[str, ...] = (
-    "Go on with this clip: {caption}",
-    "What comes next? {caption}",
-    "Make the clip that follows. {caption}",
-    "After this clip, show the following: {caption}",
-)
 STORY_FROM_CLIP = "Let the story begin with this clip. {instruction}"
 
 
@@ -211,16 +204,6 @@ def video_request(caption: str, rng: random.Random | None = None, is_image: bool
     """A request for a clip (or an image) that shows what the caption says; rng chooses the wording, None the first."""
     wordings = IMAGE_REQUESTS if is_image else VIDEO_REQUESTS
     return (wordings[0] if rng is None else rng.choice(wordings)).format(caption=caption)
-
-
-def continuation_request(caption: str, rng: random.Random | None = None, plan: str = "") -> str:
-    """A request for the clip that follows one that is shown; rng chooses the wording, None the first.
-
-    Where the plan of the clip that is shown is known, it is said first, so that what follows begins where it ended.
-    """
-    wording = CONTINUATION_REQUESTS[0] if rng is None else rng.choice(CONTINUATION_REQUESTS)
-    request = wording.format(caption=caption)
-    return f"{planned(plan)} {request}" if plan else request
 
 
 def caption_request(rng: random.Random | None = None, is_image: bool = False) -> str:
