@@ -45,6 +45,7 @@ LANGUAGE = {
     "tiny_language_metrics_gpu_plans": "plans and a connector, on a GPU",
     "tiny_language_metrics_wordings": "more wordings",
     "tiny_language_metrics_wordings_further": "the same",
+    "tiny_language_metrics_typed": "requests typed in haste",
 }
 
 
