@@ -194,17 +194,16 @@ class LanguageDataset:
         return record, fitting
 
     def _sample(self, record: Record, task: str, rng: random.Random) -> LanguageSample:
-        drop = self.config.language.prompt_drop
+        language = self.config.language
+        drop, blind = language.prompt_drop, language.blind_share
         if task.endswith("generation") and drop > 0 and rng.random() < drop:
             record = replace(record, captions=("",), prompts=(), plans=())
-        blind = self.config.language.blind_share
         if task == "question" and blind > 0 and rng.random() < blind:
             tokens = None if record.tokens is None else record.tokens[:0]
             record = replace(record, clips=record.clips[:0], tokens=tokens)
-        language = self.config.language
         turns = task_turns(record, task, rng, language.max_questions, language.typed_share)
         sequence = self.builder.build(conversation(turns, self.chat_tokenizer))
-        sequence.draw_bare(self.config.language.unseen_share, rng)
+        sequence.draw_bare(language.unseen_share, rng)
         seen = np.ascontiguousarray(record.clips[:, list(SEEN_FRAMES)])
         # A clip that is shown comes before those that are written.
         first = turns[0].clips

@@ -37,6 +37,7 @@ PARTS = ("shape", "colour", "motion", "all")
 BATCH = 64
 """Requests that are answered side by side."""
 MAX_HASTY_CLIPS = 100
+"""Clips that are asked about once more as people type in haste."""
 MAX_DIVERSE_PROMPTS, DRAWS_A_PROMPT = 20, 4
 Progress = Callable[[float], None]
 T = TypeVar("T")
