@@ -475,11 +475,11 @@ def test_rows_that_hold_nothing_are_left_out_and_counted_and_check_names_each(tm
     ("name", "row", "cause"),
     [
         ("panda70m", {"timestamp": "[['0:00:01.0', '0:00:03.0']]"}, "has 1 clips and 2 captions"),
-        ("panda70m", {"timestamp": "[['1', '3'], ['4', '5']]"}, "not pairs of times"),
+        ("panda70m", {"timestamp": "[['1', '3'], ['0:00:04.0', '0:00:05.0']]"}, "not pairs of times"),
         ("panda70m", {"timestamp": "[['0:00:03.0', '0:00:01.0'], ['0:00:03.0', '0:00:04.0']]"}, "is not after 3"),
         ("panda70m", {"timestamp": "[["}, "not a list"),
         ("panda70m", {"url": "https://e.x/a.mp4"}, "not the address of a YouTube video"),
-        ("panda70m", {"timestamp": "[1, 2]"}, "not pairs of times"),
+        ("panda70m", {"timestamp": "[1, ['0:00:04.0', '0:00:05.0']]"}, "not pairs of times"),
         ("kinetics", {"time_start": "x"}, "not a number"),
         ("kinetics", {"time_end": "nan"}, "not a number"),
         ("tgif-qa", {"answer": "1.5"}, "has answer 1.5 of 5 options"),
@@ -496,6 +496,28 @@ def test_a_row_that_cannot_be_used_has_its_cause(tmp_path, name, row, cause):
     assert line == 2
     assert str(wrong).startswith(f"{file}:2: ")
     assert cause in str(wrong)
+
+
+def test_of_a_row_with_several_clips_the_others_are_kept(tmp_path):
+    steps = [
+        {"segment": [1, 2], "sentence": "cut"},
+        {"segment": [3], "sentence": "fry"},
+        {"segment": [4, 5], "sentence": " "},
+        {"segment": [6, 7], "sentence": "eat"},
+    ]
+    recipe = {"subset": "training", "recipe_type": "101", "annotations": steps}
+    given = f"youcook2:{write(tmp_path, {'y.json': {'database': {'xy': recipe}}})}"
+    found = [one for _, one in annotation_lines(given, V)]
+    assert [one.captions for one in found if not isinstance(one, DataError)] == [("cut",), ("eat",)]
+    wrong = [str(one) for one in found if isinstance(one, DataError)]
+    assert ["not a beginning and an end" in wrong[0], "nothing usable in 'sentence'" in wrong[1]] == [True, True]
+    assert len(wrong) == 2
+    spans = [("0:00:01.0", "0:00:03.0"), ("1", "3"), ("0:00:04.0", "0:00:08.0")]
+    row = ("https://www.youtube.com/watch?v=ab", [list(span) for span in spans], ["one", "two", "three"])
+    given = f"panda70m:{write(tmp_path, {'p.csv': table(('url', 'timestamp', 'caption'), row)})}"
+    found = [one for _, one in annotation_lines(given, V)]
+    assert [one.captions for one in found if not isinstance(one, DataError)] == [("one",), ("three",)]
+    assert [one.start_s for one in found if not isinstance(one, DataError)] == [1.0, 4.0]
 
 
 def picture(value, suffix="jpeg"):

@@ -67,7 +67,7 @@ def webvid(row: Row) -> Iterator[Values]:
     yield {"video": f"{row.text('page_dir')}/{row.text('videoid')}.mp4", "caption": row.text("name")}
 
 
-def panda70m(row: Row) -> Iterator[Values]:
+def panda70m(row: Row) -> Iterator[Values | DataError]:
     """A caption for each clip of a video, which is named by its YouTube id."""
     name = parse_qs(urlparse(row.text("url")).query).get("v")
     if not name:
@@ -78,8 +78,9 @@ def panda70m(row: Row) -> Iterator[Values]:
     for span, caption in zip(times, captions, strict=True):
         try:
             start_s, end_s = map(_seconds, span)
-        except (TypeError, ValueError) as error:
-            raise row.unusable("timestamp", "pairs of times as 0:01:02.345") from error
+        except (TypeError, ValueError):
+            yield row.unusable("timestamp", "pairs of times as 0:01:02.345")
+            continue
         yield {"video": f"{name[0]}.mp4", "caption": caption, "start_s": start_s, "end_s": end_s}
 
 
@@ -141,14 +142,19 @@ def clevrer(row: Row) -> Iterator[Values]:
     yield {"video": f"{folder}{name}", "questions": pairs}
 
 
-def youcook2(row: Row) -> Iterator[Values]:
+def youcook2(row: Row) -> Iterator[Values | DataError]:
     """A caption for each step of a recipe."""
     video = _web_video(row, f"{row.text('subset')}/{row.text('recipe_type')}/{row.key}")
     for step in row.rows("annotations"):
-        segment = step.items("segment")
+        try:
+            segment, sentence = step.items("segment"), step.text("sentence")
+        except DataError as error:
+            yield error
+            continue
         if len(segment) != 2:
-            raise step.unusable("segment", "a beginning and an end")
-        yield {"video": video, "caption": step.text("sentence"), "start_s": segment[0], "end_s": segment[1]}
+            yield step.unusable("segment", "a beginning and an end")
+            continue
+        yield {"video": video, "caption": sentence, "start_s": segment[0], "end_s": segment[1]}
 
 
 def perception_test(row: Row) -> Iterator[Values]:
@@ -241,15 +247,15 @@ def activitynet_qa_rows(file: Path, root: Path) -> Iterator[Row]:
 
 
 def by_row(
-    rows: Callable[[Path, Path], Iterator[Row]], read: Callable[[Row], Iterator[Values]]
+    rows: Callable[[Path, Path], Iterator[Row]], read: Callable[[Row], Iterator[Values | DataError]]
 ) -> Callable[[Path, Path], Iterator[Found]]:
-    """The samples of a file of rows, or what is wrong with a row."""
+    """The samples of a file of rows, or what is wrong with a row, or with one clip of it."""
 
     def lines(file: Path, root: Path) -> Iterator[Found]:
         for row in rows(file, root):
             try:
-                for values in read(row):
-                    yield row.number, _parsed(values, row)
+                for found in read(row):
+                    yield row.number, found if isinstance(found, DataError) else _parsed(found, row)
             except DataError as error:
                 yield row.number, error
 
