@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from divot.config.errors import DataError, RecipeError
-from divot.config.language import LanguageConfig, SourceConfig
+from divot.config.language import LanguageConfig
 from divot.config.merge import from_mapping
 from divot.config.training import DataConfig, TrainConfig
 from divot.data.datasets import read_annotations
@@ -114,20 +114,6 @@ def test_plans_are_said_before_clips_alone_where_they_are_wanted(builder):
             assert text.count(")<vid>") + text.count(")<img>") == len(rows[number].written)
             assert "(" not in builder.tokenizer.decode(plain[number].sequence.ids)
             assert set(re.findall(r"\(([^()]+)\)", text)) <= set(record.plans)
-
-
-def test_plans_are_read_off_clips_by_a_model_that_has_plans(builder):
-    with pytest.raises(RecipeError, match="has plans to read, and the model has none"):
-        dataset(builder, ["plan"])
-    config = dataclasses.replace(
-        TrainConfig(stage="lm", init_model="tiny"), language=LanguageConfig(tasks={"plan": 1.0})
-    )
-    rows = LanguageDataset(config, builder, 16, 1000, has_plans=True)
-    for number in range(5):
-        sample, record = rows[number], rows.draw(number)[0]
-        assert (sample.task, sample.read, sample.written) == ("plan", (0,), ())
-        learned = [id_ for id_ in sample.sequence.labels if id_ != IGNORED]
-        assert plain_answer(builder.tokenizer.decode(learned, skip_special_tokens=True)) == record.plans[0]
 
 
 def test_pieces_are_learned_from_plans_where_they_are_said():
@@ -296,14 +282,6 @@ def test_own_plans_are_said_only_where_the_model_plans(builder, files):
         config = dataclasses.replace(config, language=settings)
         sample = LanguageDataset(config, builder, 16, 4, has_plans=has_plans)[0]
         assert ("(dog left)" in builder.tokenizer.decode(sample.sequence.ids)) == has_plans
-    settings = dataclasses.replace(settings, tasks={"plan": 1.0})
-    config = dataclasses.replace(config, language=settings)
-    rows = LanguageDataset(config, builder, 16, 4, has_plans=True)
-    assert "[/INST] dog left" in plain_answer(builder.tokenizer.decode(rows[0].sequence.ids))
-    sources = (SourceConfig(settings.annotations, config.data.videos, tasks={"plan": 1.0}),)
-    mixed = dataclasses.replace(settings, tasks={"caption": 1.0}, annotations=None, mixture=sources)
-    with pytest.raises(RecipeError, match="has plans to read"):
-        LanguageDataset(dataclasses.replace(config, language=mixed), builder, 16, 4)
 
 
 def test_own_stories_teach_stories_and_name_the_file_that_cannot_be_read(builder, files, tmp_path):

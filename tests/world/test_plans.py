@@ -4,7 +4,7 @@ import pytest
 
 from divot.video import SEEN_FRAMES
 from divot.world import Background, Event, Scene, Sprite, sample_scene
-from divot.world.plans import PLAN_FRAMES, places_right, plan
+from divot.world.plans import PLAN_FRAMES, plan
 
 PLAIN = Background("plain", "grey")
 
@@ -54,33 +54,3 @@ def test_two_sprites_and_what_lies_behind():
 def test_scenes_that_differ_have_plans_that_differ():
     told = {plan(sample_scene(5, index)) for index in range(300)}
     assert len(told) == 300
-
-
-def test_a_scenes_own_plan_is_right_and_that_of_another_is_not():
-    scenes = [sample_scene(6, index) for index in range(100)]
-    assert {places_right(plan(one), one) for one in scenes} == {1.0}
-    others = [places_right(plan(one), other) for one, other in zip(scenes, scenes[1:], strict=False)]
-    assert sum(others) / len(others) < 0.05
-
-
-@pytest.mark.parametrize(
-    ("told", "share"),
-    [
-        ("red star 25 25 75, 25 28 75, 25 25 70, 25 25 75, 25 25 75; plain grey", 1.0),
-        ("red star 25 25 75, 25 25 75, 25 25 69, 25 31 75, gone; plain grey", 0.4),
-        ("red star 25 25 75, 25 25 75; plain grey", 0.4),
-        ("blue ring 1 2 3, 1 2 3; red star 99 25 75, 25 25 75, 25, 2x 25 75, 25 25 75; grey", 0.6),
-        ("red ring 25 25 75, 25 25 75, 25 25 75, 25 25 75, 25 25 75; plain grey", 0.0),
-        ("A red star stays at the bottom left.", 0.0),
-        ("; ;", 0.0),
-        ("", 0.0),
-    ],
-)
-def test_places_count_frame_by_frame_for_the_sprite_they_are_told_of(told, share):
-    assert places_right(told, scene(Event("stays"))) == share
-
-
-def test_a_sprite_that_is_gone_has_to_be_told_to_be_gone():
-    there = scene(Event("appears", 5, 5))
-    assert places_right("red star gone, gone, 25 25 75, 25 25 75, 25 25 75; plain grey", there) == 1.0
-    assert places_right("red star gone, 25 25 75, gone, 25 25 75, 25 25 75; plain grey", there) == 0.6

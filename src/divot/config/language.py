@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from divot.config.errors import RecipeError
 from divot.config.models import HEAD_KINDS, PREDICTIONS, QUERY_KINDS
 
-TASKS = ("caption", "question", "generation", "story", "image_caption", "image_generation", "plan")
+TASKS = ("caption", "question", "generation", "story", "image_caption", "image_generation")
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,6 @@ from divot.text import (
     as_typed,
     caption_request,
     conversation,
-    plan_request,
     planned,
     video_request,
 )
@@ -132,10 +131,6 @@ class LanguageDataset:
         if unknown:
             named = ", ".join(sorted(unknown))
             raise RecipeError("language.question_kinds", f"names {named}", f"Choose from {', '.join(KINDS)}")
-        shares = [config.language.tasks, *(source.tasks or {} for source in config.sources)]
-        if not has_plans and any(share.get("plan", 0) > 0 for share in shares):
-            cause, remedy = "has plans to read, and the model has none", "Leave it out, or set language.plans=true"
-            raise RecipeError("language.tasks", cause, remedy)
         self.sources: list[_Source] = []
         if config.data.world_share < 1:
             self.sources = [_Source(source, tokens or {}) for source in config.sources]
@@ -190,8 +185,7 @@ class LanguageDataset:
             if fitting is None:
                 self.rejects.num_read += 1
                 return None
-            # A plan is of one clip, read or written.
-            most = 1 if fitting == "plan" or fitting.endswith("generation") else self.config.language.max_clips
+            most = 1 if fitting.endswith("generation") else self.config.language.max_clips
             record = source.records.record(chosen, self.size_px, most)
         except VideoReadError as error:
             self.rejects.add(error.source, error)
@@ -224,9 +218,6 @@ def tasks_of(sample: Record | Annotation) -> set[str]:
     sentences = sample.sentences if isinstance(sample, Record) else sample.story
     if len(sentences) > 1:
         tasks.add("story")
-    plans = sample.plans if isinstance(sample, Record) else (sample.plan,)
-    if any(plans) and "story" not in tasks and not sample.is_image:
-        tasks.add("plan")
     if sample.captions:
         tasks |= {"image_caption", "image_generation"} if sample.is_image else {"caption", "generation"}
     return tasks
@@ -267,8 +258,6 @@ def task_turns(
         wanted = rng.choice(record.captions + record.prompts)
         request = video_request(put(wanted), rng, is_image)
         return [Turn(request, WriteClip(is_image), is_image=is_image, plans=plans)]
-    if task == "plan":
-        return [Turn(put(plan_request(rng)), plans[0], clips=1)]
     caption = rng.choice(record.captions)
     return [Turn(put(caption_request(rng, is_image)), caption, clips=count, is_image=is_image)]
 

@@ -23,10 +23,9 @@ from divot.pipelines.describe import answer, settled_views
 from divot.pipelines.generate import TASK, TokenSampling, settled, write_batch
 from divot.pipelines.sidecar import describe_language_model, describe_model
 from divot.pipelines.story import TASK as STORY_TASK
-from divot.text import as_typed, caption_request, plan_request
+from divot.text import as_typed, caption_request
 from divot.video import CLIP_FRAMES
 from divot.world.facts import caption_f1
-from divot.world.plans import places_right
 from divot.world.questions import MOTION_KINDS, Question, questions
 from divot.world.verifier import Reading, Verdict, compare, read_scene, verify
 
@@ -37,8 +36,8 @@ if TYPE_CHECKING:
 PARTS = ("shape", "colour", "motion", "all")
 BATCH = 64
 """Requests that are answered side by side."""
-MAX_HASTY_CLIPS = MAX_PLANNED_CLIPS = 100
-"""Clips that are asked about once more as people type in haste; clips whose plans are read."""
+MAX_HASTY_CLIPS = 100
+"""Clips that are asked about once more as people type in haste."""
 MAX_DIVERSE_PROMPTS, DRAWS_A_PROMPT = 20, 4
 Progress = Callable[[float], None]
 T = TypeVar("T")
@@ -132,21 +131,15 @@ def evaluate_world(
     tell(0.2)
     told = _batched(lm, tokens, [caption_request()] * count)
     scores.measures["captions"] = _facts_right(told, clips, seed)
-    if lm.config.plans:
-        shown = tokens[:MAX_PLANNED_CLIPS]
-        plans = _batched(lm, shown, [plan_request()] * len(shown))
-        scores.measures["plans"] = _places_right(plans, clips, seed)
-        if count > 1:
-            scores.measures["plans_shifted"] = _places_right(_shifted(plans), clips, seed)
     tell(0.35)
     if has_controls:
-        instead = _control_tokens(model, clips, tokens, views)
-        for index, (control, shown_instead) in enumerate(instead.items()):
+        shown = _control_tokens(model, clips, tokens, views)
+        for index, (control, shown_instead) in enumerate(shown.items()):
             scores.controls[control] = _shares_right(_answers(lm, shown_instead, asked), seed)
-            tell(0.35 + 0.1 * (index + 1) / len(instead))
+            tell(0.35 + 0.1 * (index + 1) / len(shown))
         scores.controls["best_constant"] = _shares_right(_constant(asked), seed)
         for control in ("no_video", "blank_video"):
-            same = _batched(lm, instead[control][:1], [caption_request()])
+            same = _batched(lm, shown[control][:1], [caption_request()])
             scores.controls[control]["captions"] = _facts_right(same * count, clips, seed)
         if count > 1:
             scores.controls["other_clip"]["captions"] = _facts_right(_shifted(told), clips, seed)
@@ -248,11 +241,6 @@ def _facts_right(told: Sequence[str], clips: Sequence[world.WorldClip], seed: in
     return bootstrap_interval(
         [caption_f1(text, clip.scene) for text, clip in zip(told, clips, strict=True)], seed
     )
-
-
-def _places_right(plans: Sequence[str], clips: Sequence[world.WorldClip], seed: int) -> Interval:
-    pairs = zip(plans, clips, strict=False)
-    return bootstrap_interval([places_right(told, clip.scene) for told, clip in pairs], seed)
 
 
 def _constant(asked: Sequence[Sequence[Question]]) -> list[_Marked]:

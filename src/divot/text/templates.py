@@ -57,12 +57,6 @@ IMAGE_CAPTION_REQUESTS: tuple[str, ...] = (
     "Write a caption for the picture.",
     "Say in a sentence what the image shows.",
 )
-PLAN_REQUESTS: tuple[str, ...] = (
-    "Where is everything, frame by frame?",
-    "Say where everything is, frame by frame.",
-    "Write the plan of this clip.",
-    "What would this clip be drawn from?",
-)
 
 STORY_FROM_CLIP = "Let the story begin with this clip. {instruction}"
 
@@ -216,11 +210,6 @@ def caption_request(rng: random.Random | None = None, is_image: bool = False) ->
     """A request for a caption; rng chooses the wording, None the first."""
     wordings = IMAGE_CAPTION_REQUESTS if is_image else CAPTION_REQUESTS
     return wordings[0] if rng is None else rng.choice(wordings)
-
-
-def plan_request(rng: random.Random | None = None) -> str:
-    """A request for the plan of a clip that is shown; rng chooses the wording, None the first."""
-    return PLAN_REQUESTS[0] if rng is None else rng.choice(PLAN_REQUESTS)
 
 
 def as_typed(words: str, rng: random.Random) -> str:

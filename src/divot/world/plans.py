@@ -20,54 +20,11 @@ PLAN_FRAMES = (0, 4, 8, 12, 15)
 """The frames that a plan tells of: those that the tokenizer sees."""
 # Few numbers are learned sooner than many, and nobody sees a smaller turn.
 _ANGLE_STEP_DEG = 15
-_NEAR_HUNDREDTHS = 5
-"""A place that is no farther off, across and down, is right: about three pixels of the frame."""
-
-Place = tuple[int, int] | None
-"""From the left and from the top, hundredths of the frame's side; None where a sprite is not there."""
 
 
 def plan(scene: Scene) -> str:
     """Each sprite in frame after frame, and what lies behind."""
     return "; ".join([*map(_sprite, scene.sprites), _background(scene.background)])
-
-
-def places_right(told: str, scene: Scene) -> float:
-    """How much of a plan that was read off a clip is right: of the sprites and frames of the scene's own plan, the share
-    in which a sprite of that colour and shape is told to be where it is, or to be gone.
-
-    Args:
-        told: any text.
-        scene: what the clip shows.
-    """
-    read, right = _tracks(told), 0
-    wanted = _tracks(plan(scene))
-    for name, places in wanted:
-        found = next((track for track in read if track[0] == name), (name, []))
-        read = [track for track in read if track is not found]
-        right += sum(map(_is_near, places, found[1]))
-    return right / (len(wanted) * len(PLAN_FRAMES))
-
-
-def _tracks(told: str) -> list[tuple[str, list[Place]]]:
-    """Colour and shape of each sprite of a plan, and its place in frame after frame."""
-    tracks = []
-    for part in told.split(";")[:-1]:
-        words = part.split()
-        states = " ".join(words[2:]).split(",")
-        tracks.append((" ".join(words[:2]), [_place_of(state) for state in states]))
-    return tracks
-
-
-def _place_of(state: str) -> Place:
-    numbers = [int(word) for word in state.split() if word.isdecimal()]
-    return (numbers[1], numbers[2]) if len(numbers) > 2 else None
-
-
-def _is_near(one: Place, other: Place) -> bool:
-    if one is None or other is None:
-        return one is other
-    return all(abs(a - b) <= _NEAR_HUNDREDTHS for a, b in zip(one, other, strict=True))
 
 
 def _sprite(sprite: Sprite) -> str:
