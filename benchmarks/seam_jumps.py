@@ -34,15 +34,15 @@ NUM_CLIPS = 3
 """Of a film."""
 
 
-def true_clips(seed: int, number: int, size_px: int) -> list[np.ndarray]:
+def true_clips(seed: int, number: int, num_clips: int, size_px: int) -> list[np.ndarray]:
     """The first clips of a story, uint8 [16, S, S, 3] each."""
-    chapters = story(seed, number, "test").chapters[:NUM_CLIPS]
+    chapters = story(seed, number, "test").chapters[:num_clips]
     return [render(chapter.scene, size_px) for chapter in chapters]
 
 
-def told_clips(divot: Divot, seed: int, number: int) -> Tensor:
+def told_clips(divot: Divot, seed: int, number: int, num_clips: int) -> Tensor:
     """Tokens [K, N, D] of the first clips of a story, told after the same instruction."""
-    told = tell_story(divot, story(seed, number, "test").instruction, NUM_CLIPS, seed + number)
+    told = tell_story(divot, story(seed, number, "test").instruction, num_clips, seed + number)
     return torch.stack([clip.tokens for clip in told])
 
 
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--films", type=int, default=20, help="two or more")
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--smoke", action="store_true", help="two films, two steps")
+    parser.add_argument("--smoke", action="store_true", help="two films of two clips, two steps")
     given = parser.parse_args()
     divot = Divot.from_pretrained(given.model)
     tasks = {"rebuilt": "decode", "written": TASK, "told": STORY_TASK}
@@ -65,18 +65,18 @@ def main() -> None:
         if jump is not None:
             jumps.setdefault(kind, []).append(jump)
 
-    num_films, steps = (2, 2) if given.smoke else (given.films, HELD_STEPS)
+    num_films, num_clips, steps = (2, 2, 2) if given.smoke else (given.films, NUM_CLIPS, HELD_STEPS)
     own = resolve_sampler(divot.detokenizer(TASK).config).num_steps
     joined: list[tuple[Seam, int]] = [("cut", own), ("cut", steps), ("hold", steps)]
     for number in range(num_films):
-        clips = true_clips(given.seed, number, size_px)
+        clips = true_clips(given.seed, number, num_clips, size_px)
         seams = [CLIP_FRAMES * index for index in range(1, len(clips))]
         note("true", seam_jump(np.concatenate(clips), seams))
         words = clip(given.seed, number, "test").caption
         tokens = {
             "rebuilt": torch.stack([divot.encode_clip(one) for one in clips]),
-            "written": write_film(lm, words, NUM_CLIPS, given.seed + number).tokens,
-            "told": told_clips(divot, given.seed, number),
+            "written": write_film(lm, words, num_clips, given.seed + number).tokens,
+            "told": told_clips(divot, given.seed, number, num_clips),
         }
         for kind, rows in tokens.items():
             for seam, num_steps in joined:
@@ -87,7 +87,7 @@ def main() -> None:
         print(f"{kind:<22} {value.mean:.2f} [{value.low:.2f}, {value.high:.2f}]   {len(jumps[kind])} films")
     record = {
         "seam_jump": {kind: value.to_json() for kind, value in means.items()},
-        "setting": {"clips": NUM_CLIPS, "seed": given.seed},
+        "setting": {"clips": num_clips, "seed": given.seed},
         "model": given.model,
     }
     write_result(given.out, "seam_jumps", record, divot.device)
