@@ -80,8 +80,8 @@ def panda70m(row: Row) -> Iterator[Values | DataError]:
             start_s, end_s = map(_seconds, span)
         except (TypeError, ValueError):
             yield row.unusable("timestamp", "pairs of times as 0:01:02.345")
-            continue
-        yield {"video": f"{name[0]}.mp4", "caption": caption, "start_s": start_s, "end_s": end_s}
+        else:
+            yield {"video": f"{name[0]}.mp4", "caption": caption, "start_s": start_s, "end_s": end_s}
 
 
 def _seconds(time: Any) -> float:
@@ -148,13 +148,12 @@ def youcook2(row: Row) -> Iterator[Values | DataError]:
     for step in row.rows("annotations"):
         try:
             segment, sentence = step.items("segment"), step.text("sentence")
+            if len(segment) != 2:
+                raise step.unusable("segment", "a beginning and an end")
         except DataError as error:
             yield error
-            continue
-        if len(segment) != 2:
-            yield step.unusable("segment", "a beginning and an end")
-            continue
-        yield {"video": video, "caption": sentence, "start_s": segment[0], "end_s": segment[1]}
+        else:
+            yield {"video": video, "caption": sentence, "start_s": segment[0], "end_s": segment[1]}
 
 
 def perception_test(row: Row) -> Iterator[Values]:
