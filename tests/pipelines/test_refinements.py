@@ -20,7 +20,11 @@ def tiny():
 
 def test_refined_tokens_draw_a_clip_that_is_nearer(tiny):
     frames = world.clip(0, 3, "test").frames
-    plain, better = tiny.reconstruct(frames), tiny.reconstruct(frames, refinements=6)
+    shares = []
+    plain = tiny.reconstruct(frames)
+    better = tiny.reconstruct(frames, refinements=6, on_progress=lambda share, _: shares.append(share))
+    # Six steps, the drawing, and the end.
+    assert shares == pytest.approx([*(step / 7 for step in range(1, 8)), 1.0])
     assert better.psnr_db > tiny.reconstruct(frames, corrections=0).psnr_db
     assert measures(better)["refinements"] == 6
     # What the tokenizer reads in a drawn clip is no measure of tokens that say more.

@@ -180,6 +180,7 @@ class VideoDetokenizer(Component):
         steps: int,
         seed: int = 0,
         sampler: SamplerConfig | None = None,
+        on_step: Callable[[int], None] | None = None,
     ) -> Tensor:
         """Tokens [B, N, D], float32, moved until what is drawn of them is nearer to the clips; the weights stay.
 
@@ -190,6 +191,7 @@ class VideoDetokenizer(Component):
             steps: see `divot.detokenizer.refinement`.
             seed: clip b has the noises of seed + b, whatever the size of the batch.
             sampler: at its times v is to be right; None takes the model's.
+            on_step: called with the number of a clip's steps done after each.
         """
         settings = sampler or self.config.sampler
         times = self.schedule.timesteps(settings.num_steps, settings.spacing, self.config.official_quirks)
@@ -203,7 +205,15 @@ class VideoDetokenizer(Component):
             generator, latents_1 = torch.Generator().manual_seed(seed + index), latents[index][None]
             clips.append(
                 refined(
-                    predict, self.schedule, tokens_ND[None], latents_1, seen, steps, times.tolist(), generator
+                    predict,
+                    self.schedule,
+                    tokens_ND[None],
+                    latents_1,
+                    seen,
+                    steps,
+                    times.tolist(),
+                    generator,
+                    on_step,
                 )
             )
         return torch.cat(clips)

@@ -29,6 +29,7 @@ def refined(
     steps: int,
     times: Sequence[int],
     generator: torch.Generator,
+    on_step: Callable[[int], None] | None = None,
 ) -> Tensor:
     """Tokens [1, N, D] of one clip that show it better.
 
@@ -41,11 +42,12 @@ def refined(
         steps: of Adam, each at one time and one noise.
         times: one of them is drawn for each step.
         generator: of times and noises.
+        on_step: called with the number of steps done after each.
     """
     tokens = tokens_1ND.detach().clone().requires_grad_(True)
     adam = torch.optim.Adam([tokens], lr=_RATE * float(tokens_1ND.square().mean().sqrt()))
     falling = torch.optim.lr_scheduler.LambdaLR(adam, lambda done: 1 - done / steps)
-    for _ in range(steps):
+    for done in range(1, steps + 1):
         noise = torch.randn(latents_1CFHW.shape, generator=generator).to(latents_1CFHW)
         drawn = times[int(torch.randint(len(times), (1,), generator=generator))]
         time_1 = torch.tensor([drawn], device=latents_1CFHW.device)
@@ -56,4 +58,6 @@ def refined(
             (tokens.grad,) = torch.autograd.grad(error[:, :, list(seen)].square().mean(), tokens)
         adam.step()
         falling.step()
+        if on_step is not None:
+            on_step(done)
     return tokens.detach()

@@ -416,11 +416,14 @@ class Divot:
         for clip, clip_frames in islice(whole_clips(source, size_px, fit), total):
             clips.append(clip)
             own, place = self.encode_clip(clip_frames)[None], seed + clip.index
+            on_refined = _step(on_progress, clip.index, total, settings, refinements)
             if refinements:
-                own = model.refine(own, clip_frames[None], SEEN_FRAMES, refinements, place, settings).cpu()
+                own = model.refine(
+                    own, clip_frames[None], SEEN_FRAMES, refinements, place, settings, on_refined
+                ).cpu()
             tokens.append(own[0])
             original.append(to_uint8(clip_frames))
-            on_step = _step(on_progress, clip.index, total, settings)
+            on_step = _step(on_progress, clip.index, total, settings, refinements, refinements)
             frames.append(self._decode_clip(model, tokens[-1], place, settings, on_step))
             if on_progress is not None:
                 on_progress((clip.index + 1) / total, clip.index + 1)
@@ -434,13 +437,19 @@ class Divot:
 
 
 def _step(
-    on_progress: Progress | None, index: int, total: int, settings: SamplerConfig
+    on_progress: Progress | None,
+    index: int,
+    total: int,
+    settings: SamplerConfig,
+    refinements: int = 0,
+    before: int = 0,
 ) -> Callable[[int], None] | None:
+    """What tells of the steps of one clip, after the `before` that were done of it."""
     if on_progress is None:
         return None
-    num_steps = settings.num_steps * (1 + settings.num_corrections)
+    num_steps = refinements + settings.num_steps * (1 + settings.num_corrections)
     # Official settings may take a step more than they name.
-    return lambda done: on_progress((index + min(1.0, done / num_steps)) / total, index)
+    return lambda done: on_progress((index + min(1.0, (before + done) / num_steps)) / total, index)
 
 
 def _check_tokens(tokens: Tensor, config: DetokenizerConfig) -> None:
