@@ -35,9 +35,17 @@ def losses(run):
 
 
 @pytest.mark.parametrize(
-    ("stage", "sharded"), [("tokenizer", False), ("detokenizer", False), ("lm", False), ("lm", True)]
+    ("stage", "sharded", "lora_rank"),
+    [
+        ("tokenizer", False, 0),
+        ("distill", False, 0),
+        ("adapt", False, 0),
+        ("lm", False, 0),
+        ("lm", True, 0),
+        ("lm", True, 4),
+    ],
 )
-def test_two_processes_go_on_with_the_losses_of_one(stage, sharded, language_folder, tmp_path):
+def test_two_processes_go_on_with_the_losses_of_one(stage, sharded, lora_rank, language_folder, tmp_path):
     config = TrainConfig(
         stage=stage,
         init_model=str(language_folder),
@@ -46,8 +54,9 @@ def test_two_processes_go_on_with_the_losses_of_one(stage, sharded, language_fol
         log_every=1,
         sharded=sharded,
         last_timestep_share=0.5,
-        condition_drop=0.25 if stage == "detokenizer" else 0.0,
-        language=LanguageConfig(max_questions=2, lora=LoRAConfig(rank=0)),
+        condition_drop=0.25 if stage == "adapt" else 0.0,
+        # What a dropout leaves out is each process's own chance.
+        language=LanguageConfig(max_questions=2, lora=LoRAConfig(rank=lora_rank, dropout=0.0)),
         optimizer=OptimizerConfig(learning_rate=1e-3, use_muon=not sharded, warmup_steps=1, ema_decay=0.9),
     )
     one, two = tmp_path / "one", tmp_path / "two"
