@@ -126,13 +126,16 @@ def test_hasty_questions_are_the_same_but_for_capitals_and_marks(model, monkeypa
     assert [typed.lower().rstrip("?.") for typed in hasty] == [text.lower().rstrip("?.") for text in of_two]
 
 
-def test_who_only_reads_needs_no_detokenizer(model, monkeypatch):
+def test_who_only_reads_needs_nothing_that_writes(model, monkeypatch):
     def fail(*_args, **_kwargs):
         raise AssertionError("a de-tokenizer was asked for")
 
     monkeypatch.setattr(model, "detokenizer", fail)
+    reading = model.language_model("ask")
+    monkeypatch.setattr(model, "language_model", {"ask": reading, "caption": reading}.__getitem__)
     scores = evaluate_world(model, seed=1, count=1, has_controls=False, has_generation=False)
     assert scores.run["sampler"] is None
+    assert scores.run["sampling"] is None
 
 
 def test_same_seed_same_scores(model):

@@ -175,6 +175,8 @@ def test_a_picture_is_asked_about_as_a_picture(model, frames, tmp_path):
 def test_a_prompt_without_words_is_refused(model):
     with pytest.raises(RecipeError, match="has no words"):
         model.generate(" ")
+    with pytest.raises(RecipeError, match="question: has no words"):
+        model.ask(world.clip(0, 0).frames, " ")
 
 
 def test_settings_of_the_sampler_are_looked_at_before_the_language_model_works(model, monkeypatch):
@@ -267,8 +269,9 @@ def test_the_mean_has_no_chance_in_it(model):
 @pytest.mark.parametrize("head", ["gmm", "diffusion"])
 @pytest.mark.parametrize("queries", ["bidirectional", "autoregressive"])
 @pytest.mark.parametrize("plans", [False, True])
-def test_clips_written_side_by_side_are_those_written_alone(head, queries, plans):
-    lm = small_lm(head, queries)
+@pytest.mark.parametrize("family", ["mistral", "gemma3_text"])
+def test_clips_written_side_by_side_are_those_written_alone(head, queries, plans, family):
+    lm = small_lm(head, queries, family)
     lm.take_plans(plans)
     texts, seeds = ["make it", "make a red star that moves"], [3, 4]
     sampling = TokenSampling(text_guidance=3.0 if head == "gmm" else None)

@@ -43,6 +43,7 @@ def test_evaluation_refines_and_says_so(tiny, monkeypatch):
     monkeypatch.setattr(reconstruction, "_clock", lambda _, seconds=count(): float(next(seconds)))
     results = [evaluate_world_reconstruction(tiny, seed=3, count=2, refinements=steps) for steps in (0, 3)]
     assert [result.run["settings"]["refinements"] for result in results] == [0, 3]
+    assert [result.run["sampler"]["num_corrections"] for result in results] == [1, 0]
     seconds = [result.measures["seconds_encode"].mean for result in results]
     # Both clips are encoded at once, and refined each by itself.
     assert seconds == [0.5, 1.5]

@@ -1,6 +1,8 @@
 """De-tokenizer adaptation: the de-tokenizer alone learns, from tokens drawn anew or kept; a run can be broken."""
 
 import dataclasses
+import json
+import shutil
 
 import pytest
 import torch
@@ -141,11 +143,11 @@ def test_kept_tokens_are_drawn_once(config, tmp_path):
     settings = dataclasses.replace(config, adaptation=AdaptationConfig(cache=str(file), cache_size=3))
     stage = prepared(settings)
     kept = file.read_bytes()
-    assert stage.module.drawn.shape == (3, 64, 8)
+    assert stage.module.cache.tokens.shape == (3, 64, 8)
     dataset, _ = stage.data(6, None)
     assert dataset[4].number == 1
     assert (dataset[4].frames == dataset[1].frames).all()
-    assert torch.equal(prepared(settings).module.drawn, stage.module.drawn)
+    assert torch.equal(prepared(settings).module.cache.tokens, stage.module.cache.tokens)
     assert file.read_bytes() == kept
     with pytest.raises(CheckpointError, match="another model or run"):
         prepared(dataclasses.replace(settings, seed=1))
@@ -169,12 +171,28 @@ def test_kept_tokens_are_those_that_are_drawn_alone(config, tmp_path, monkeypatc
     settings = dataclasses.replace(
         config, adaptation=AdaptationConfig(cache=str(tmp_path / "a.safetensors"), cache_size=3)
     )
-    together = prepared(settings).module.drawn
+    together = prepared(settings).module.cache.tokens
     monkeypatch.setattr("divot.train.adapt_stage._DRAWN_AT_ONCE", 1)
     alone = AdaptationConfig(cache=str(tmp_path / "b.safetensors"), cache_size=3)
-    assert torch.allclose(
-        prepared(dataclasses.replace(settings, adaptation=alone)).module.drawn, together, atol=1e-4
+    one_by_one = prepared(dataclasses.replace(settings, adaptation=alone)).module.cache.tokens
+    assert torch.allclose(one_by_one, together, atol=1e-4)
+
+
+def test_kept_tokens_of_other_clips_are_refused(config, tmp_path, video_file):
+    shutil.copy(video_file, tmp_path / "a.mp4")
+    lines = [{"video": "a.mp4", "caption": "a bar"}, {"video": "b.mp4", "caption": "a bird"}]
+    (tmp_path / "words.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    settings = dataclasses.replace(
+        config,
+        data=DataConfig(world_share=0.0),
+        language=LanguageConfig(annotations=str(tmp_path / "words.jsonl")),
+        adaptation=AdaptationConfig(cache=str(tmp_path / "drawn.safetensors"), cache_size=STEPS * 2),
     )
+    train(settings, tmp_path / "one", use_cpu=True)
+    # What was left out can be read now, and samples are drawn from it too.
+    shutil.copy(video_file, tmp_path / "b.mp4")
+    with pytest.raises(CheckpointError, match=r"drawn.safetensors: holds for sample \d tokens of another"):
+        train(settings, tmp_path / "two", use_cpu=True)
 
 
 def test_adapted_for_everything_it_takes_the_place_of_one_adapted_before(config, unbroken, tmp_path):

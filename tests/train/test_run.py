@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from divot.cli.main import EXIT_INTERRUPTED
 from divot.config.errors import CheckpointError, DataError, RecipeError
+from divot.config.files import Lock
 from divot.config.merge import from_mapping
 from divot.config.training import DataConfig, OptimizerConfig, TrainConfig
 from divot.data.mixing import source_of_step
@@ -27,7 +28,7 @@ from divot.train.blocks import compile_blocks, repeated_blocks
 from divot.train.optimizers import build_optimizers
 from divot.train.run import MAX_SKIPPED_IN_A_ROW, train
 from divot.train.stage import build_stage
-from divot.train.state import CheckpointWriter, TrainState
+from divot.train.state import CheckpointWriter, TrainState, told_if_unwritable
 
 STEPS = 4
 
@@ -80,7 +81,11 @@ def test_resumed_run_repeats_losses_and_weights_of_unbroken_run(config, unbroken
     # No time at all: a call takes one step and stops with a checkpoint.
     for _ in range(2):
         train(config, run, max_minutes=0.0, use_cpu=True)
+    left = [run / "checkpoints" / name for name in (".step_00000003.partial", ".step_00000001.old")]
+    for folder in left:
+        folder.mkdir()
     train(config, run, use_cpu=True)
+    assert not any(folder.exists() for folder in left)
     assert losses(run) == losses(unbroken)
     for part, state in weights(unbroken).items():
         for name, value in weights(run)[part].items():
@@ -109,17 +114,26 @@ def test_killed_run_goes_on_with_the_losses_of_an_unbroken_run(config, unbroken,
 
 def test_terminated_run_leaves_with_a_checkpoint_and_goes_on_to_the_same_weights(config, tmp_path):
     steps = 10
-    config = dataclasses.replace(config, num_steps=steps, checkpoint_every=steps, sample_every=steps)
+    # Beside a data worker, which hears of the stop as well.
+    config = dataclasses.replace(
+        config,
+        num_steps=steps,
+        checkpoint_every=steps,
+        sample_every=steps,
+        data=dataclasses.replace(config.data, num_workers=1),
+    )
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(json.loads(json.dumps(dataclasses.asdict(config)))))
     unbroken, run = tmp_path / "unbroken", tmp_path / "run"
     train(config, unbroken, use_cpu=True)
     command = [sys.executable, "-m", "divot", "train", "tokenizer", str(run), "--recipe", str(recipe)]
-    process = subprocess.Popen([*command, "--device", "cpu", "--quiet"])
+    process = subprocess.Popen([*command, "--device", "cpu", "--quiet"], start_new_session=True)
     deadline = time.monotonic() + 240
     while not (run / "metrics.jsonl").is_file() and time.monotonic() < deadline:
         assert process.poll() is None, "the run ended before it was asked to"
         time.sleep(0.02)
+    # As launchers do: to all of them, and once more.
+    os.killpg(process.pid, signal.SIGTERM)
     process.terminate()
     assert process.wait(timeout=30) == EXIT_INTERRUPTED
     (saved,) = (run / "checkpoints").iterdir()
@@ -236,6 +250,22 @@ def test_checkpoint_is_in_its_place_as_soon_as_it_is_written(config, tmp_path):
                 writer.settle()
             assert [place.name for place in tmp_path.iterdir()] == [f"step_{step:08d}"]
     assert [place.name for place in tmp_path.iterdir()] == ["step_00000002"]
+
+
+def test_two_processes_do_not_train_in_one_folder(config, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    with Lock(run, run), pytest.raises(DataError, match=r"run: is being written by another process"):
+        train(config, run, use_cpu=True)
+    assert list(run.iterdir()) == []
+
+
+def test_a_lost_disk_is_not_called_full(tmp_path):
+    with (
+        pytest.raises(CheckpointError, match=r"No such file.*See that the folder is there"),
+        told_if_unwritable(tmp_path / "step_1"),
+    ):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
 def full_disk(*_, **__):

@@ -45,6 +45,47 @@ def written_whole(path: str | Path) -> Iterator[Path]:
             beside.unlink(missing_ok=True)
 
 
+class Lock:
+    """One process's hold on a file or a folder, until it is closed or the process ends.
+
+    Args:
+        place: what is held; a file is made if it is not there.
+        folder: named where another process holds it.
+
+    Raises:
+        DataError: if another process does.
+    """
+
+    def __init__(self, place: Path, folder: Path) -> None:
+        self._handle: int | None = None
+        try:
+            import fcntl
+        except ModuleNotFoundError:
+            # Windows: two writers at once are not noticed there.
+            return
+        self._handle = os.open(place, os.O_RDONLY if place.is_dir() else os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.close()
+            raise DataError(folder, "is being written by another process", "Wait for it to end") from error
+        except OSError:
+            # A file system without locks: two writers at once are not noticed there either.
+            pass
+
+    def close(self) -> None:
+        """Let go."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def __enter__(self) -> Lock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
 def refuse_overwriting(source: str | Path, outputs: Iterable[str | Path]) -> None:
     """Stop before a result is written over what it is made of.
 

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from divot.config.errors import DataError
-from divot.config.files import write_json, written_whole
+from divot.config.files import Lock, write_json, written_whole
 from divot.data.tokens import (
     DTYPES,
     LOCK_FILE,
@@ -59,7 +59,8 @@ class TokenStoreWriter:
         path = self.folder / MANIFEST_FILE
         if not path.is_file():
             _check_unused(self.folder)
-        self._lock = _locked(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = Lock(self.folder / LOCK_FILE, self.folder)
         try:
             # Looked at only now: another process may have begun the store in the meantime.
             if not path.is_file():
@@ -326,19 +327,3 @@ def _check_agreement(folder: Path, there: Manifest, wanted: Manifest) -> None:
 def _opened_to_append(path: Path) -> Any:
     # Not buffered: a line is in the file when it is written.
     return open(path, "ab", buffering=0)
-
-
-def _locked(folder: Path) -> Any:
-    folder.mkdir(parents=True, exist_ok=True)
-    file = open(folder / LOCK_FILE, "a")  # noqa: SIM115
-    try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ModuleNotFoundError:
-        # Windows: two writers at once are not noticed there.
-        pass
-    except BlockingIOError as error:
-        file.close()
-        raise DataError(folder, "is being written by another process", "Wait for it to end") from error
-    return file

@@ -182,7 +182,8 @@ def evaluate_reconstruction(
         clips: the set, all of one size; held in memory.
         seed: of the noise and of the intervals.
         sampler: settings; None takes those of the de-tokenizer.
-        refinements: steps by which the tokens of each clip are refined.
+        refinements: steps by which the tokens of each clip are refined; with any, the settings of the de-tokenizer are
+            taken without corrections.
         batch_size: clips encoded at once; decoding is clip by clip.
         on_progress: called after each clip.
         model_source: what the user called the model.
@@ -193,6 +194,9 @@ def evaluate_reconstruction(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size: got {batch_size}, wanted 1 or more")
+    if sampler is None and refinements:
+        # What the tokenizer reads in a drawn clip is no measure of tokens that say more.
+        sampler = dataclasses.replace(detokenizer.config.sampler, num_corrections=0)
     clips = _checked(clips)
     tokens, encode_s = _encode(tokenizer, clips, batch_size)
     reconstructions, decode_s = [], []

@@ -149,7 +149,8 @@ def evaluate_world(
         of_stories = story_scores(model, seed, num_stories, sampling, lambda share: tell(0.8 + 0.2 * share))
         scores.measures.update(of_stories)
     tell(1.0)
-    tasks = ["ask", *([TASK] if has_generation else []), *([STORY_TASK] if num_stories else [])]
+    # Who only reads has no need of a de-tokenizer, nor of a language model that writes.
+    writing = [*([TASK] if has_generation else []), *([STORY_TASK] if num_stories else [])]
     scores.run = {
         "clips": count,
         "seed": seed,
@@ -157,11 +158,10 @@ def evaluate_world(
         "stories": num_stories,
         "views": views,
         "questions": len(correct),
-        "sampling": vars(settled(model.language_model(TASK), sampling)),
-        # Who only reads has no need of a de-tokenizer.
-        "sampler": vars(model.detokenizer(TASK).config.sampler) if has_generation or num_stories else None,
+        "sampling": vars(settled(model.language_model(writing[0]), sampling)) if writing else None,
+        "sampler": vars(model.detokenizer(writing[0]).config.sampler) if writing else None,
         "model": describe_model(model),
-        "language_models": {task: describe_language_model(model, task) for task in tasks},
+        "language_models": {task: describe_language_model(model, task) for task in ("ask", *writing)},
         "hardware": hardware(model.device),
         "versions": versions(),
         "date": now(),

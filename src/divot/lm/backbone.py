@@ -160,6 +160,16 @@ def _blocks_in_window(blocks_BK: Tensor, window: int) -> Callable[..., Tensor]:
     return may_attend
 
 
+def _window(positions_BK: Tensor, window: int) -> Callable[..., Tensor]:
+    """A window over positions: rows that say less than others beside them leave gaps in the cache, which count for
+    nothing here; transformers' own window counts places of the cache."""
+
+    def is_near(batch: Tensor, head: Tensor, row: Tensor, key: Tensor) -> Tensor:
+        return positions_BK[batch, key] > positions_BK[batch, row] - window
+
+    return is_near
+
+
 def attention_mask(
     config: PretrainedConfig,
     embeddings_BLH: Tensor,
@@ -177,7 +187,7 @@ def attention_mask(
             ids where packed sequences begin, and keeps them apart.
         blocks_BL: block ids of the positions that look, -1 for none.
         positions_BL: position ids.
-        cache: of what was before.
+        cache: of what was before, which has kept all of it for every layer.
 
     Returns:
         The mask; where layers differ, one by the name of each kind, as models of transformers with such layers take it.
@@ -198,8 +208,12 @@ def attention_mask(
     def of_kind(kind: str) -> Any:
         make, blocks = create_causal_mask, dict[str, Any](block_sequence_ids=blocks_BK)
         if kind == SLIDING:
-            make = create_sliding_window_causal_mask
             blocks = {"or_mask_function": _blocks_in_window(blocks_BK, config.sliding_window)}
+            if cache is None or is_present_BK is None:
+                make = create_sliding_window_causal_mask
+            else:
+                positions_BK = is_present_BK.cumsum(dim=1) - 1
+                blocks["and_mask_function"] = _window(positions_BK, config.sliding_window)
         return make(
             config=config,
             inputs_embeds=embeddings_BLH,

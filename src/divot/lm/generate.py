@@ -64,7 +64,8 @@ class Dialogue:
         self.model, self.generator, self.views = model, generator, views
         self.plans = [""] * len(sequences)
         """Of each row, what was planned for the clip that was written last."""
-        self._cache = DynamicCache(config=model.backbone.config)
+        # Without the config: its layers with a window would forget by places of the cache, gaps among them.
+        self._cache = DynamicCache()
         self._present = torch.zeros(len(sequences), 0, dtype=torch.bool, device=model.device)
         self._said: list[list[int]] = [[] for _ in sequences]
         # Of these, which the model said itself, as in `Sequence`.

@@ -157,8 +157,11 @@ class Chat:
         """The answer to a request.
 
         Raises:
-            RecipeError: if the request and an answer are more than the language model's context has left.
+            RecipeError: if the request has no words, or it and an answer are more than the language model's context has
+                left.
         """
+        if not request.strip():
+            raise RecipeError("question", "has no words", "Ask something")
         turn = Turn(request, clips=len(self.clips) if self._dialogue is None else 0, is_image=self.is_image)
         segments = self.lm.segments([*self.turns, turn])
         if self._dialogue is None:

@@ -12,6 +12,7 @@ Letters: B clips, F frames, N tokens a clip, D width of a token, S pixels.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -107,6 +108,39 @@ def to_adaptation_batch(samples: list[AdaptationSample]) -> AdaptationBatch:
     return AdaptationBatch(clips, sequences, numbers)
 
 
+def _mark(sequence: Sequence) -> int:
+    """What tells a sample's words from those of others."""
+    return zlib.crc32(repr(sequence.ids).encode())
+
+
+@dataclass(frozen=True)
+class TokenCache:
+    """Tokens that were drawn once for the first samples of a run.
+
+    Attributes:
+        file: where they are kept.
+        tokens: [M, N, D] of M samples.
+        marks: int64 [M], of the words they were drawn for.
+    """
+
+    file: Path
+    tokens: Tensor
+    marks: Tensor
+
+    def tokens_of(self, batch: AdaptationBatch) -> Tensor:
+        """Tokens [B, N, D] of a batch.
+
+        Raises:
+            CheckpointError: if a sample is of other words than when its tokens were drawn: which clip it is depends on
+                the files that can be read.
+        """
+        for number, sequence in zip(batch.numbers, batch.sequences, strict=True):
+            if _mark(sequence) != int(self.marks[number]):
+                cause = f"holds for sample {number} tokens of another clip: other files could be read when it was made"
+                raise CheckpointError(self.file, cause, "Give another file, or remove it")
+        return self.tokens[list(batch.numbers)]
+
+
 class AdaptationModule(nn.Module):
     """A de-tokenizer that learns, under a tokenizer and a language model that do not.
 
@@ -120,8 +154,8 @@ class AdaptationModule(nn.Module):
         self.tokenizer, self.lm, self.detokenizer, self.config = tokenizer, lm, detokenizer, config
         for frozen in (tokenizer, lm, detokenizer.vae):
             frozen.requires_grad_(False)
-        self.drawn: Tensor | None = None
-        """[M, N, D]: tokens of the first M samples, where they are kept."""
+        self.cache: TokenCache | None = None
+        """Where the tokens of the first samples are kept."""
 
     def train(self, mode: bool = True) -> AdaptationModule:
         """Frozen parts stay in evaluation mode."""
@@ -161,12 +195,12 @@ class AdaptationModule(nn.Module):
     ) -> tuple[Tensor, dict[str, float]]:
         """The de-noising loss under drawn tokens, `true_share` of them the clips' own."""
         share = self.config.adaptation.true_share
-        if self.drawn is None or share > 0:
+        if self.cache is None or share > 0:
             true = self.true_tokens(batch)
-        if self.drawn is None:
+        if self.cache is None:
             tokens = self.draw(batch, true, chances)
         else:
-            tokens = self.drawn[list(batch.numbers)].to(batch.clips.device)
+            tokens = self.cache.tokens_of(batch).to(batch.clips.device)
         if share > 0:
             drawn = torch.cat([torch.rand(1, generator=chance) for chance in chances])
             is_true = (drawn < share).to(tokens.device)
@@ -193,7 +227,7 @@ class AdaptationStage(Stage):
     def prepare(self) -> None:
         """Draw the tokens of the cache, or read them."""
         if self.config.adaptation.cache is not None:
-            self.module.drawn = self._cached(Path(self.config.adaptation.cache))
+            self.module.cache = self._cached(Path(self.config.adaptation.cache))
 
     def _data(self, length: int, rejects_file: Path | None) -> AdaptationDataset:
         size_px = self.module.detokenizer.config.frame_size
@@ -208,7 +242,7 @@ class AdaptationStage(Stage):
         return self._data(length, rejects_file), to_adaptation_batch
 
     @torch.no_grad()
-    def _cached(self, file: Path) -> Tensor:
+    def _cached(self, file: Path) -> TokenCache:
         """The tokens of the cache; if the file is not there they are drawn now, by each process its share."""
         settings, data = self.config.adaptation, self.config.data
         sampling = self.module.sampling
@@ -231,13 +265,13 @@ class AdaptationStage(Stage):
                 with safe_open(file, "pt") as stored:
                     if stored.metadata() != label:
                         raise CheckpointError(file, "holds tokens of another model or run", remedy)
-                    tokens: Tensor = stored.get_tensor("tokens")
-                    return tokens
+                    return TokenCache(file, stored.get_tensor("tokens"), stored.get_tensor("marks"))
             except (OSError, SafetensorError) as error:
                 raise CheckpointError(file, f"cannot be read ({error})", remedy) from error
         dataset = self._data(settings.cache_size, None)
         shape = (self.module.lm.config.num_tokens, self.module.lm.config.token_width)
         drawn = torch.zeros(settings.cache_size, *shape, device=processes.device)
+        marks = torch.zeros(settings.cache_size, dtype=torch.int64, device=processes.device)
         self.module.to(processes.device)
         firsts = range(0, settings.cache_size, _DRAWN_AT_ONCE)
         for first in firsts[processes.process_index :: processes.num_processes]:
@@ -246,13 +280,14 @@ class AdaptationStage(Stage):
             # By samples, so that the tokens are the same for any number of processes.
             chances = [sample_chance(self.config.seed, number) for number in numbers]
             drawn[list(numbers)] = self.module.draw(batch, self.module.true_tokens(batch), chances)
+            marks[list(numbers)] = torch.tensor(list(map(_mark, batch.sequences)), device=processes.device)
         self.module.cpu()
         # What other processes drew is 0 here.
-        tokens = cast(Tensor, reduce(drawn, "sum")).cpu()
+        tokens, marks = (cast(Tensor, reduce(values, "sum")).cpu() for values in (drawn, marks))
         if processes.is_main_process:
             with written_whole(file) as beside:
-                save_file({"tokens": tokens}, beside, metadata=label)
-        return tokens
+                save_file({"tokens": tokens, "marks": marks}, beside, metadata=label)
+        return TokenCache(file, tokens, marks)
 
     def _annotations(self) -> list[str]:
         """What the annotations are known by."""

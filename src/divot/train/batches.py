@@ -5,6 +5,7 @@ So a run that goes on, or goes on in another number of processes, sees each samp
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -63,6 +64,7 @@ def steps(
         batch_sampler=batches,
         num_workers=config.data.num_workers,
         collate_fn=partial(_collated, collate),
+        worker_init_fn=_outlive_stop,
     )
     parts: list[Part] = []
     for batch, numbers in zip(loader, batches, strict=True):
@@ -72,6 +74,11 @@ def steps(
         if len(parts) == config.grad_accumulation:
             yield parts
             parts = []
+
+
+def _outlive_stop(_: int) -> None:
+    """In a data worker: a SIGTERM to all processes of a run is for the one that trains, which stops after its step."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class _WithErrors(Dataset[Any]):

@@ -28,14 +28,14 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from divot.config.errors import CheckpointError, RecipeError
-from divot.config.files import write_text
+from divot.config.files import Lock, write_text
 from divot.config.merge import from_mapping
 from divot.config.training import TrainConfig
 from divot.train.batches import Part, steps
 from divot.train.blocks import compile_blocks, gathered, recompute_activations, shard
 from divot.train.memory import keep_freed_memory
 from divot.train.optimizers import build_optimizers, rate_share
-from divot.train.stage import build_stage
+from divot.train.stage import Stage, build_stage
 from divot.train.state import (
     CheckpointWriter,
     MovingAverage,
@@ -87,6 +87,7 @@ def train(
     Raises:
         RecipeError: if the settings contradict each other or those the run was begun with.
         CheckpointError: if the run cannot be taken up or written, or too many steps in a row must be left out.
+        DataError: if another process trains in this folder.
     """
     deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
     run = Path(run_folder)
@@ -101,9 +102,24 @@ def train(
     torch.manual_seed(config.seed)
     stage = build_stage(config)
     stage.prepare()
-    if accelerator.is_main_process:
-        # Settings with which a run cannot begin leave nothing behind.
+    if not accelerator.is_main_process:
+        return _go_on(config, run, stage, accelerator, deadline, on_progress)
+    # Settings with which a run cannot begin leave nothing behind.
+    run.mkdir(parents=True, exist_ok=True)
+    with Lock(run, run):
         _keep_config(config, run)
+        return _go_on(config, run, stage, accelerator, deadline, on_progress)
+
+
+def _go_on(
+    config: TrainConfig,
+    run: Path,
+    stage: Stage,
+    accelerator: Accelerator,
+    deadline: float | None,
+    on_progress: Callable[[Progress], None] | None,
+) -> Path:
+    """The steps that are left, up to `deadline` on the monotonic clock; gives the folder of the weights."""
     mark = frozen_mark(stage.module)
     is_sharded = config.sharded and accelerator.num_processes > 1
     module = stage.module if is_sharded else stage.module.to(accelerator.device)
@@ -337,7 +353,10 @@ def _step_of(line: str) -> float:
 
 
 class _StopSignal:
-    """Within its block, Ctrl-C and SIGTERM ask for a stop after the step at hand instead of breaking it off."""
+    """Within its block, Ctrl-C and SIGTERM ask for a stop after the step at hand; a second Ctrl-C breaks it off.
+
+    A second SIGTERM does not: launchers pass on one that each process has had already.
+    """
 
     asked = False
 
@@ -354,6 +373,6 @@ class _StopSignal:
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: Any) -> None:
-        if self.asked:
+        if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.asked = True

@@ -7,6 +7,7 @@ Each process writes its share; any number of processes can take it up.
 from __future__ import annotations
 
 import copy
+import errno
 import hashlib
 import math
 import re
@@ -191,6 +192,10 @@ class CheckpointWriter:
         # Of its own: the exchange of a checkpoint must not come between those of the training.
         is_shared = accelerator.num_processes > 1
         self._group = torch.distributed.new_group(backend="gloo") if is_shared else None
+        if accelerator.is_main_process:
+            # What a kill left half written, or half removed.
+            for left in (*folder.glob(".step_*.partial"), *folder.glob(".step_*.old")):
+                shutil.rmtree(left, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self
@@ -270,7 +275,7 @@ def _beside(place: Path) -> Path:
 
 @contextmanager
 def told_if_unwritable(place: Path) -> Iterator[None]:
-    """Turn what a full disk brings about, within the block that writes `place`, into an error for the user.
+    """Turn what a full or lost disk brings about, within the block that writes `place`, into an error for the user.
 
     Raises:
         CheckpointError: if the block cannot write.
@@ -283,10 +288,12 @@ def told_if_unwritable(place: Path) -> Iterator[None]:
         first = causes[0][0] if causes else error
         reason = getattr(first, "strerror", None) or str(first)
         free_gb = shutil.disk_usage(next(p for p in place.parents if p.exists())).free / 1e9
+        is_full = getattr(first, "errno", None) in (None, errno.ENOSPC, errno.EDQUOT)
         raise CheckpointError(
             place,
             f"cannot be written ({reason}; {free_gb:.2f} GB are free there)",
-            "Free some space, then give the same command again: it goes on from the last whole checkpoint",
+            f"{'Free some space' if is_full else 'See that the folder is there and may be written'}, then give the "
+            "same command again: it goes on from the last whole checkpoint",
         ) from error
 
 
