@@ -77,6 +77,7 @@ def story(
         f"{done.num_unused} left over",
         f"{done.num_stories} stories of {num_clips} clips from {len(done.stories)} videos, "
         f"{len(done.failed)} left out",
+        *(f"  not read: {name}: {cause}" for name, cause in done.failed.items()),
         f"wrote {out}",
     )
     if done.failed:
