@@ -72,6 +72,8 @@ class Lock:
         except OSError:
             # A file system without locks: two writers at once are not noticed there either.
             pass
+        # A data worker that outlives a killed process does not hold on for it.
+        os.register_at_fork(after_in_child=self.close)
 
     def close(self) -> None:
         """Let go."""
