@@ -11,9 +11,9 @@ from divot.config.files import Lock
 @pytest.mark.parametrize("name", [".", ".lock"])
 def test_a_place_is_held_by_one_until_it_lets_go(tmp_path, name):
     place = tmp_path / name
-    with Lock(place, tmp_path), pytest.raises(DataError, match="is being written by another process"):
-        Lock(place, tmp_path)
-    Lock(place, tmp_path).close()
+    with Lock(place), pytest.raises(DataError, match="is being written by another process"):
+        Lock(place)
+    Lock(place).close()
 
 
 def test_a_child_that_lives_on_does_not_hold(tmp_path):
@@ -24,12 +24,12 @@ def test_a_child_that_lives_on_does_not_hold(tmp_path):
         has_begun.set()
         is_over.wait()
 
-    with Lock(tmp_path, tmp_path):
+    with Lock(tmp_path):
         child = fork.Process(target=live_on)
         child.start()
         has_begun.wait()
     try:
-        Lock(tmp_path, tmp_path).close()
+        Lock(tmp_path).close()
     finally:
         is_over.set()
         child.join()

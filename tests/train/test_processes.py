@@ -39,6 +39,7 @@ def losses(run):
     [
         ("tokenizer", False, 0),
         ("distill", False, 0),
+        ("detokenizer", False, 0),
         ("adapt", False, 0),
         ("lm", False, 0),
         ("lm", True, 0),
@@ -54,7 +55,7 @@ def test_two_processes_go_on_with_the_losses_of_one(stage, sharded, lora_rank, l
         log_every=1,
         sharded=sharded,
         last_timestep_share=0.5,
-        condition_drop=0.25 if stage == "adapt" else 0.0,
+        condition_drop=0.25 if stage in ("detokenizer", "adapt") else 0.0,
         # What a dropout leaves out is each process's own chance.
         language=LanguageConfig(max_questions=2, lora=LoRAConfig(rank=lora_rank, dropout=0.0)),
         optimizer=OptimizerConfig(learning_rate=1e-3, use_muon=not sharded, warmup_steps=1, ema_decay=0.9),

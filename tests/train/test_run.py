@@ -255,7 +255,7 @@ def test_checkpoint_is_in_its_place_as_soon_as_it_is_written(config, tmp_path):
 def test_two_processes_do_not_train_in_one_folder(config, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
-    with Lock(run, run), pytest.raises(DataError, match=r"run: is being written by another process"):
+    with Lock(run), pytest.raises(DataError, match=r"run: is being written by another process"):
         train(config, run, use_cpu=True)
     assert list(run.iterdir()) == []
 

@@ -49,25 +49,25 @@ class Lock:
     """One process's hold on a file or a folder, until it is closed or the process ends.
 
     Args:
-        place: what is held; a file is made if it is not there.
-        folder: named where another process holds it.
+        place: what is held, in a folder that is there; a file is made if it is not.
 
     Raises:
-        DataError: if another process does.
+        DataError: if another process holds it; names the folder.
     """
 
-    def __init__(self, place: Path, folder: Path) -> None:
+    def __init__(self, place: Path) -> None:
         self._handle: int | None = None
         try:
             import fcntl
         except ModuleNotFoundError:
             # Windows: two writers at once are not noticed there.
             return
-        self._handle = os.open(place, os.O_RDONLY if place.is_dir() else os.O_RDWR | os.O_CREAT)
+        self._handle = os.open(place, os.O_RDONLY if place.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self.close()
+            folder = place if place.is_dir() else place.parent
             raise DataError(folder, "is being written by another process", "Wait for it to end") from error
         except OSError:
             # A file system without locks: two writers at once are not noticed there either.

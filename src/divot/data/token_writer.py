@@ -60,7 +60,7 @@ class TokenStoreWriter:
         if not path.is_file():
             _check_unused(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = Lock(self.folder / LOCK_FILE, self.folder)
+        self._lock = Lock(self.folder / LOCK_FILE)
         try:
             # Looked at only now: another process may have begun the store in the meantime.
             if not path.is_file():

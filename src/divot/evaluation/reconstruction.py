@@ -30,7 +30,7 @@ from divot.evaluation.results import Example, ReconstructionResult
 from divot.evaluation.run_info import hardware, now, versions, weights_sha256
 from divot.pipelines.clips import whole_clip_encoder
 from divot.pipelines.fidelity import MAX_PSNR_DB, psnr, ssim
-from divot.pipelines.load import shared_frame_size
+from divot.pipelines.load import corrections_beside, resolve_sampler, shared_frame_size
 from divot.video import CLIP_FRAMES, SEEN_FRAMES, Fit, from_uint8, to_uint8
 from divot.world import Scene
 from divot.world.verifier import verify
@@ -191,12 +191,12 @@ def evaluate_reconstruction(
 
     Raises:
         ValueError: if there is no clip, the clips differ in size, or a number is out of range.
+        RecipeError: if there cannot be so many refinements.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size: got {batch_size}, wanted 1 or more")
     if sampler is None and refinements:
-        # What the tokenizer reads in a drawn clip is no measure of tokens that say more.
-        sampler = dataclasses.replace(detokenizer.config.sampler, num_corrections=0)
+        sampler = resolve_sampler(detokenizer.config, corrections=corrections_beside(refinements, None))
     clips = _checked(clips)
     tokens, encode_s = _encode(tokenizer, clips, batch_size)
     reconstructions, decode_s = [], []

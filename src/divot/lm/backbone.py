@@ -209,7 +209,7 @@ def attention_mask(
         make, blocks = create_causal_mask, dict[str, Any](block_sequence_ids=blocks_BK)
         if kind == SLIDING:
             blocks = {"or_mask_function": _blocks_in_window(blocks_BK, config.sliding_window)}
-            if cache is None or is_present_BK is None:
+            if is_present_BK is None:
                 make = create_sliding_window_causal_mask
             else:
                 positions_BK = is_present_BK.cumsum(dim=1) - 1

@@ -106,7 +106,7 @@ def train(
         return _go_on(config, run, stage, accelerator, deadline, on_progress)
     # Settings with which a run cannot begin leave nothing behind.
     run.mkdir(parents=True, exist_ok=True)
-    with Lock(run, run):
+    with Lock(run):
         _keep_config(config, run)
         return _go_on(config, run, stage, accelerator, deadline, on_progress)
 
