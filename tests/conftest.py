@@ -40,7 +40,13 @@ def _small_config():
         frame_size=32,
         token_width=8,
         projector=dataclasses.replace(tiny.detokenizer.projector, width=32),
-        unet=dataclasses.replace(tiny.detokenizer.unet, model_channels=32, context_width=32),
+        unet=dataclasses.replace(
+            # A checkpoint takes its time by the number of its tensors, small as they are.
+            tiny.detokenizer.unet,
+            model_channels=32,
+            context_width=32,
+            attention_resolutions=(2,),
+        ),
         sampler=dataclasses.replace(tiny.detokenizer.sampler, num_steps=2),
     )
     return ModelConfig(tokenizer, detokenizer)

@@ -31,10 +31,14 @@ def attend(
     query, key, value = (
         x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in (query_BND, key_BND, value_BND)
     )
-    parts = [x.split(MAX_ROWS) for x in (query, key, value)]
-    masks = [None] * len(parts[0]) if mask is None else mask.split(MAX_ROWS)
-    read = [F.scaled_dot_product_attention(*part) for part in zip(*parts, masks, strict=True)]
-    return (read[0] if len(read) == 1 else torch.cat(read)).transpose(1, 2).flatten(2)
+    if len(query_BND) <= MAX_ROWS:
+        # Not as a split into one part: on the way back that would be a copy of each.
+        read = F.scaled_dot_product_attention(query, key, value, mask)
+    else:
+        parts = [x.split(MAX_ROWS) for x in (query, key, value)]
+        masks = [None] * len(parts[0]) if mask is None else mask.split(MAX_ROWS)
+        read = torch.cat([F.scaled_dot_product_attention(*part) for part in zip(*parts, masks, strict=True)])
+    return read.transpose(1, 2).flatten(2)
 
 
 @torch.no_grad()
