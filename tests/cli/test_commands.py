@@ -1,5 +1,6 @@
 """The command line: results on stdout, everything else on stderr, errors in one line."""
 
+import io
 import json
 import shutil
 
@@ -42,7 +43,43 @@ def test_output_that_is_the_input_is_refused(run, model, video_file, tmp_path):
     code, out, err = run("reconstruct", video, "-o", video, "-q", *model)
     assert (code, out) == (2, "")
     assert "would be overwritten" in err
+    code, _, err = run("encode", video, "-o", tmp_path / "store", "--rejects", video, "-q", *model)
+    assert (code, "would be overwritten" in err, (tmp_path / "store").exists()) == (2, True, False)
+    assert run("encode", video, "-o", tmp_path / "store", "-q", *model)[0] == 0
+    code, _, err = run("decode", tmp_path / "store", "-o", video, "-q", *model)
+    assert (code, "would be overwritten" in err) == (2, True)
     assert video.read_bytes() == video_file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("encode", "VIDEO", "-o", "store", "--rejects", "OUT"),
+        ("reconstruct", "VIDEO", "-o", "OUT"),
+        ("evaluate", "reconstruction", "--videos", "FOLDER", "--json", "OUT"),
+        ("evaluate", "world", "--json", "OUT"),
+        ("data", "check", "FOLDER", "--json", "OUT"),
+        ("data", "story", "VIDEO", "-o", "OUT"),
+    ],
+)
+def test_an_output_without_a_place_is_refused(arguments, run, video_file, tmp_path):
+    (tmp_path / "file").touch()
+    own = {"VIDEO": video_file, "FOLDER": video_file.parent, "OUT": tmp_path / "file" / "a.json"}
+    if arguments[0] == "reconstruct":
+        own["OUT"] = own["OUT"].with_suffix(".mp4")
+    code, said, err = run(*(own.get(word, word) for word in arguments), "-q")
+    assert (code, said) == (2, "")
+    assert "file is no folder" in err
+
+
+def test_json_is_json_whatever_letters_the_output_has(run, monkeypatch, video_file, tmp_path):
+    path = tmp_path / "é😀.mp4"
+    shutil.copy(video_file, path)
+    narrow = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr("sys.stdout", narrow)
+    assert run("data", "check", path.parent, "--json", "-")[0] in (0, 1)
+    narrow.flush()
+    assert json.loads(narrow.buffer.getvalue().decode("latin-1"))["source"] == str(path.parent)
 
 
 def test_preset_is_another_word_for_model(run, model_folder, video_file, tmp_path):

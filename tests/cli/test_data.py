@@ -55,9 +55,12 @@ def test_check_of_annotations_takes_the_folder_of_their_videos(run, film, tmp_pa
     words.write_text('{"video": "film.mp4", "caption": "A wall."}\n')
     assert run("data", "check", words, "--videos", tmp_path, "-q")[0] == 0
     assert run("data", "check", words, "-q")[0] == 1
-    code, _, err = run("data", "check", words, "--rejects", words)
-    assert code == 2
-    assert "would be overwritten" in err
+    for output in (words, film):
+        before = output.read_bytes()
+        code, _, err = run("data", "check", words, "--videos", tmp_path, "--rejects", output)
+        assert (code, "would be overwritten" in err, output.read_bytes() == before) == (2, True, True)
+    code, _, err = run("data", "check", words, "--json", tmp_path / "a", "--rejects", tmp_path / "a")
+    assert (code, "are both" in err) == (2, True)
 
 
 def test_shards_are_written_and_counted(run, film, tmp_path):

@@ -1,11 +1,11 @@
-"""Locks: one process at a time, for as long as it lives or wants."""
+"""Places of files: held by one process at a time, and looked at before the work."""
 
 import multiprocessing
 
 import pytest
 
 from divot.config.errors import DataError
-from divot.config.files import Lock
+from divot.config.files import Lock, refuse_unwritable
 
 
 @pytest.mark.parametrize("name", [".", ".lock"])
@@ -33,3 +33,16 @@ def test_a_child_that_lives_on_does_not_hold(tmp_path):
     finally:
         is_over.set()
         child.join()
+
+
+def test_an_output_without_a_place_is_refused_before_the_work(tmp_path, monkeypatch):
+    refuse_unwritable([tmp_path / "new" / "newer" / "a.json", "a.json"])
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="is a folder"):
+        refuse_unwritable([tmp_path])
+    with pytest.raises(DataError, match="file is no folder"):
+        refuse_unwritable([tmp_path / "file" / "more" / "a.json"])
+    # Root may write everywhere.
+    monkeypatch.setattr("os.access", lambda place, mode: False)
+    with pytest.raises(DataError, match="nothing may be added to"):
+        refuse_unwritable([tmp_path / "a.json"])

@@ -131,6 +131,16 @@ def test_a_file_that_is_missing_is_left_out_and_named(files, tmp_path):
     assert len(record_source(tmp_path / "shards", None, None)) == 4
 
 
+@pytest.mark.parametrize("name", ["film", "film.json", "film._y"])
+def test_names_that_a_tar_file_has_other_uses_for_are_packed(name, files, tmp_path):
+    shutil.copy(files / "0.mp4", tmp_path / name)
+    (tmp_path / "words.csv").write_text(f"video,caption\n{name},x\n")
+    assert write_shards(tmp_path / "words.csv", tmp_path / "shards").num_samples == 1
+    record = record_source(tmp_path / "shards", None, None).record(0, 16, 1)
+    assert record.captions == ("x",)
+    assert check_samples(tmp_path / "shards", min_side_px=8).good == 1
+
+
 def test_shards_are_checked_as_the_files_are(files, tmp_path):
     write_shards(files / "words.jsonl", tmp_path / "shards", samples_per_shard=2)
     ours, theirs = (

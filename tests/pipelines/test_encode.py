@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 
+from conftest import CLIPS
 from divot.config.errors import DataError
 from divot.data.tokens import TokenStore
 from divot.pipelines import Divot, encode_videos
@@ -70,6 +71,17 @@ def test_a_name_that_is_no_utf_8_is_named_and_the_others_go_on(divot, folder, vi
     summary.write_rejects(tmp_path / "rejects.jsonl")
     lines = (tmp_path / "rejects.jsonl").read_text(encoding="utf-8").splitlines()
     assert {json.loads(line)["file"] for line in lines} == set(summary.failed)
+
+
+def test_another_file_of_the_same_name_is_told(divot, video_file, tmp_path, monkeypatch):
+    told = []
+    for number, source in enumerate((video_file, CLIPS / "bbb_rabbit.mp4")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        shutil.copy(source, folder / "x.mp4")
+        monkeypatch.chdir(folder)
+        encode_videos(divot, ["x.mp4"], tmp_path / "store", on_change=told.append)
+    assert told == ["x.mp4"]
 
 
 def test_stored_tokens_are_those_of_encode(divot, video_file, tmp_path):

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from conftest import CLIPS
 from divot.config.errors import CheckpointError, DataError
 from divot.data.tokens import TokenStore
 from divot.pipelines import Divot, encode_videos
-from divot.pipelines.encode_workers import EncodeTask, ProcessWorkers
+from divot.pipelines.encode_workers import EncodeTask, Outcome, ProcessWorkers
 from divot.video.folders import list_videos
 
 NUM_VIDEOS = 12
@@ -127,7 +128,9 @@ def test_what_the_store_has_is_skipped_and_what_has_changed_is_encoded_again(
     lines = store / "videos.jsonl"
     changed = TokenStore(store).video(videos[5].as_posix())
     lines.write_text(lines.read_text().replace(changed.sha256, "0" * 64))
-    summary = encode_videos(divot, videos, store, workers=Backwards())
+    told = []
+    summary = encode_videos(divot, videos, store, workers=Backwards(), on_change=told.append)
+    assert told == [videos[5].as_posix()]
     assert summary.skipped == [videos[1].as_posix()]
     assert summary.encoded == [name for name in unbroken[1].encoded if name not in summary.skipped]
     assert content_of(store) == content_of(unbroken[0])
@@ -172,6 +175,23 @@ def test_process_that_dies_is_told_and_the_next_run_goes_on(divot, folder, unbro
     summary = encode_videos(divot, list_videos([folder]), store, workers=Backwards())
     assert summary.skipped == sorted(done)
     assert content_of(store) == content_of(unbroken[0])
+
+
+class Sleeping:
+    """Takes an hour for each video but the first."""
+
+    def __call__(self, task):
+        time.sleep(3600 if task.name else 0)
+        return Outcome(task.name)
+
+
+def test_an_interrupt_waits_for_no_film(tmp_path):
+    tasks = [EncodeTask(name, tmp_path) for name in ("", "long", "longer")]
+    outcomes = ProcessWorkers(2, "cpu").outcomes(Sleeping(), tasks)
+    assert next(outcomes).name == ""
+    with pytest.raises(KeyboardInterrupt):
+        outcomes.throw(KeyboardInterrupt)
+    assert not multiprocessing.active_children()
 
 
 def test_ray_worker_that_is_killed_leaves_no_trace(ray, divot, folder, unbroken, tmp_path):

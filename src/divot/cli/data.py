@@ -10,6 +10,7 @@ import typer
 from divot.cli import options
 from divot.cli.options import DtypeName
 from divot.cli.screen import Screen, print_warning
+from divot.config.errors import RecipeError
 
 EXIT_SOME_BAD = 1
 
@@ -111,24 +112,24 @@ def check(
     """Open every sample, decode a few of its frames, and count what training could not use."""
     screen = Screen(json_file == Path("-"), quiet)
     with screen.progress("check", unit="samples") as on_progress:
-        from divot.config.files import refuse_overwriting, write_json
+        from divot.config.files import write_json
         from divot.data.check import check_samples
-        from divot.data.datasets import split_name
-        from divot.data.tars import is_tars
 
-        outputs = [file for file in (json_file, rejects) if file is not None]
-        refuse_overwriting(source if is_tars(source) else split_name(source)[1], outputs)
-        report = check_samples(source, videos, min_side, workers, on_progress)
+        counts = None if json_file == Path("-") else json_file
+        outputs = [file for file in (counts, rejects) if file is not None]
+        if counts is not None and counts == rejects:
+            raise RecipeError("--json and --rejects", f"are both {counts}", "Give each a file of its own")
+        report = check_samples(source, videos, min_side, workers, on_progress, outputs)
         record = report.to_json()
-        if json_file is not None and json_file != Path("-"):
-            write_json(json_file, record)
+        if counts is not None:
+            write_json(counts, record)
         if rejects is not None:
             report.write_rejects(rejects)
     screen.result(
         record,
         f"{report.good} good, {len(report.bad)} bad",
         *(f"  {reason}: {count}" for reason, count in record["bad_by_reason"].items() if count),
-        *(f"wrote {file}" for file in outputs if file != Path("-")),
+        *(f"wrote {file}" for file in outputs),
     )
     if report.bad:
         raise typer.Exit(EXIT_SOME_BAD)

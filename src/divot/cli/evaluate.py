@@ -11,6 +11,7 @@ from divot.cli import options
 from divot.cli.options import DtypeName, FitName
 from divot.cli.screen import Screen
 from divot.config.errors import RecipeError
+from divot.config.files import refuse_unwritable
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure a model.")
 
@@ -18,15 +19,18 @@ _DEFAULT_WORLD_CLIPS = 32
 
 
 def _prints_json(json_file: Path | None) -> bool:
-    """Whether the measures go to stdout. Called before the work: a file must have a name that the report can use.
+    """Whether the measures go to stdout. Called before the work: there must be a place for a file, and a name that the
+    report can use.
 
     Raises:
+        DataError: if the file cannot be written.
         RecipeError: if the name does not end in .json.
     """
     if json_file is None or json_file == Path("-"):
         return json_file is not None
     if json_file.suffix.lower() != ".json":
         raise RecipeError("--json", f"{json_file} does not end in .json", "Give a name that does")
+    refuse_unwritable([json_file])
     return False
 
 

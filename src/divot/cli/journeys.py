@@ -84,11 +84,16 @@ def encode(
     """
     screen = Screen(as_json, quiet)
     with screen.progress("encode") as on_progress:
+        from divot.config.files import refuse_overwriting, refuse_unwritable
         from divot.pipelines.divot import Divot
         from divot.pipelines.encode import encode_videos
         from divot.video.folders import list_videos
 
         paths = list_videos(videos)
+        if rejects is not None:
+            refuse_unwritable([rejects])
+            for path in paths:
+                refuse_overwriting(path, [rejects])
         pool = _workers(engine, workers, device, gpus_per_worker, ray_address)
         # Workers have models of their own; what this one tells them needs no device.
         divot = Divot.from_pretrained(model, device if pool is None else "cpu", dtype.value)
@@ -100,6 +105,9 @@ def encode(
             batch_size,
             on_progress,
             on_failure=lambda name, cause: print_warning(f"{name}: {cause}. It was left out"),
+            on_change=lambda name: print_warning(
+                f"{name}: is another file than when it was encoded. Its tokens are made anew"
+            ),
             sampling=sampling.value,
             workers=pool,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -45,7 +46,9 @@ class Screen:
     def result(self, record: dict[str, Any], *lines: str) -> None:
         """Print what came out: the record as JSON, or the lines."""
         if self._as_json:
-            print(json.dumps(record, indent=2, ensure_ascii=False))
+            # What an output of few letters cannot say is escaped as JSON has it, not as Python has.
+            has_all_letters = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+            print(json.dumps(record, indent=2, ensure_ascii=not has_all_letters))
         for line in lines:
             self.line(line)
 

@@ -96,7 +96,30 @@ def refuse_overwriting(source: str | Path, outputs: Iterable[str | Path]) -> Non
     """
     for output in outputs:
         if os.path.exists(output) and os.path.exists(source) and os.path.samefile(source, output):
-            raise DataError(output, "is what would be read, and would be overwritten", "Give another output")
+            raise DataError(
+                output, "is what this is made from, and would be overwritten", "Give another output"
+            )
+
+
+def refuse_unwritable(outputs: Iterable[str | Path]) -> None:
+    """Stop before hours of work whose result there would be no place for.
+
+    Args:
+        outputs: files; folders on the way to them need not be there yet.
+
+    Raises:
+        DataError: if one of the outputs cannot be written.
+    """
+    for output in outputs:
+        if os.path.isdir(output):
+            raise DataError(output, "is a folder", "Give the name of a file")
+        place = next(folder for folder in Path(output).absolute().parents if folder.exists())
+        if not place.is_dir():
+            raise DataError(output, f"cannot be written, {place} is no folder", "Give another output")
+        if not os.access(place, os.W_OK):
+            raise DataError(
+                output, f"cannot be written, nothing may be added to {place}", "Give another output"
+            )
 
 
 def write_text(path: str | Path, text: str) -> None:

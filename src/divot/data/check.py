@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from divot.config.errors import DataError, VideoReadError
-from divot.config.files import write_json_lines
+from divot.config.files import refuse_overwriting, refuse_unwritable, write_json_lines
 from divot.data.annotations import Annotation, NoWordsError, StoryClip
 from divot.data.datasets import annotation_lines, split_name
 from divot.data.packed import on_disk
@@ -66,6 +66,7 @@ def check_samples(
     min_side_px: int = MIN_SIDE_PX,
     num_workers: int = 1,
     on_progress: Callable[[float, int], None] | None = None,
+    outputs: Sequence[Path] = (),
 ) -> CheckReport:
     """Open every sample of a source and decode its first, middle and last frame.
 
@@ -80,14 +81,23 @@ def check_samples(
         min_side_px: least length of a picture's shorter side.
         num_workers: threads; decoding runs in all of them at once.
         on_progress: called with the share that is done and the number of samples.
+        outputs: files that will be written of what comes out.
 
     Raises:
-        DataError: if the source cannot be read, or holds no sample.
+        DataError: if the source cannot be read, or holds no sample; if an output is the source or one of its files, or
+            cannot be written.
         ValueError: if `num_workers` is below 1.
     """
     if num_workers < 1:
         raise ValueError(f"num_workers: got {num_workers}, wanted 1 or more")
+    refuse_unwritable(outputs)
+    refuse_overwriting(source if is_tars(source) else split_name(source)[1], outputs)
     samples = _tar_samples(source) if is_tars(source) else _samples(Path(source), root)
+    # There may be millions of samples, of which none is a file that is not there.
+    standing = [output for output in outputs if output.exists()]
+    for sample in samples if standing else ():
+        for part in sample.parts:
+            refuse_overwriting(part.path, standing)
     report = CheckReport(str(source))
     first_of: dict[str, str] = {}
     workers = ThreadPoolExecutor(num_workers)
@@ -120,6 +130,13 @@ class _Sample:
     def name(self) -> str:
         return self.file if self.line is None else f"{self.file} (line {self.line})"
 
+    @property
+    def parts(self) -> tuple[Annotation | StoryClip, ...]:
+        """What its files tell: of a story each clip, else itself; nothing in the place of an error."""
+        if isinstance(self.content, DataError):
+            return ()
+        return self.content.story or (self.content,)
+
     def bad(self, reason: str, cause: str, file: str | None = None) -> BadSample:
         return BadSample(self.file if file is None else file, self.line, reason, cause)
 
@@ -128,7 +145,7 @@ class _Sample:
         if isinstance(self.content, DataError):
             reason = "empty_caption" if isinstance(self.content, NoWordsError) else "unreadable"
             return self.bad(reason, self.content.cause), ""
-        parts: tuple[Annotation | StoryClip, ...] = self.content.story or (self.content,)
+        parts = self.parts
         try:
             for part in parts:
                 fault = _fault(part, min_side_px)

@@ -27,6 +27,8 @@ from divot.data.records import Record, read_record
 from divot.data.token_writer import hash_file
 
 INDEX_FILE, FORMAT = "index.json", 1
+# Suffix of a sample's words in its tar file.
+_WORDS = "json"
 SAMPLES_PER_SHARD = 1000
 
 
@@ -232,11 +234,14 @@ def _write_shard(path: Path, samples: list[Annotation], first: int, root: Path) 
             try:
                 with on_disk(sample.path, sample.packed) as one:
                     content, suffix = one.read_bytes(), one.suffix.lower().removeprefix(".")
+                if suffix in ("", _WORDS) or suffix.startswith("_"):
+                    # What the tar file would take for its own, or not take at all; files are known by their content.
+                    suffix = "bin"
             except (OSError, DataError) as error:
                 cause = error.cause if isinstance(error, DataError) else f"cannot be read ({error.strerror})"
                 left_out[sample.name] = cause
                 continue
             words = json.dumps(annotation_values(sample, root), ensure_ascii=False).encode()
-            tar.write({"__key__": f"{number:09d}", "json": words, suffix: content})
+            tar.write({"__key__": f"{number:09d}", _WORDS: words, suffix: content})
             count += 1
     return SampleShard(path.name, count, left_out)

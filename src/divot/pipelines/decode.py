@@ -11,7 +11,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from divot.config.errors import DataError
-from divot.config.files import refuse_overwriting
+from divot.config.files import refuse_overwriting, refuse_unwritable
 from divot.data.tokens import TokenStore, is_token_store, read_token_file
 from divot.pipelines.divot import Divot, Progress
 from divot.pipelines.load import SamplerChanges, resolve_sampler
@@ -94,11 +94,14 @@ def decode_tokens(
 
     Raises:
         CheckpointError: if there is no such de-tokenizer.
-        DataError: if the tokens are of another tokenizer or shape, or are in the very file to be written.
+        DataError: if the tokens are of another tokenizer or shape, or if the file to be written is that of the tokens
+            or the video that they were made from, or cannot be written.
         RecipeError: if a setting is out of range.
     """
-    if source is not None:
-        refuse_overwriting(source, [out])
+    for read in (source, found.video):
+        if read is not None:
+            refuse_overwriting(read, [out])
+    refuse_unwritable([out])
     ours = divot.folder.tokenizer_hash
     if found.tokenizer_hash is not None and found.tokenizer_hash != ours:
         raise DataError(

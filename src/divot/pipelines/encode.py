@@ -52,6 +52,7 @@ def encode_videos(
     on_failure: Callable[[str, str], None] | None = None,
     sampling: Sampling = "consecutive",
     workers: Workers | None = None,
+    on_change: Callable[[str], None] | None = None,
 ) -> EncodeSummary:
     """Encode videos into a token store, in constant memory.
 
@@ -69,6 +70,7 @@ def encode_videos(
         on_failure: called with the name of a video that is left out, and why.
         sampling: which clips are read, see `divot.pipelines.clips.Sampling`.
         workers: processes that encode, each with a model of its own; None encodes in this one, with `divot`.
+        on_change: called with the name of a video of which the store has the tokens of another file; they are replaced.
 
     Raises:
         CheckpointError: if a worker finds no such model, or another one.
@@ -93,7 +95,9 @@ def encode_videos(
     work = _Work([_size_bytes(path) for path in videos], summary, on_progress)
     with TokenStoreWriter(store, manifest) as writer:
         if workers is None:
-            _encode_here(divot, videos, writer, fit, batch_size, sampling, summary, work, on_failure)
+            _encode_here(
+                divot, videos, writer, fit, batch_size, sampling, summary, work, on_failure, on_change
+            )
         else:
             encoder = VideoEncoder(
                 _seen_from_anywhere(divot.source),
@@ -105,7 +109,7 @@ def encode_videos(
                 batch_size,
                 sampling,
             )
-            _encode_in_workers(workers, encoder, videos, writer, summary, work, on_failure)
+            _encode_in_workers(workers, encoder, videos, writer, summary, work, on_failure, on_change)
     summary.seconds = time.perf_counter() - begin
     return summary
 
@@ -120,11 +124,12 @@ def _encode_here(
     summary: EncodeSummary,
     work: _Work,
     on_failure: Callable[[str, str], None] | None,
+    on_change: Callable[[str], None] | None,
 ) -> None:
     for index, path in enumerate(videos):
         entry = None
         try:
-            entry = writer.start(path)
+            entry = writer.start(path, on_change=on_change)
             if entry is None:
                 summary.skipped.append(Path(path).as_posix())
             else:
@@ -149,6 +154,7 @@ def _encode_in_workers(
     summary: EncodeSummary,
     work: _Work,
     on_failure: Callable[[str, str], None] | None,
+    on_change: Callable[[str], None] | None,
 ) -> None:
     paths = {Path(path).as_posix(): Path(path).absolute() for path in videos}
     order = {name: index for index, name in enumerate(paths)}
@@ -160,6 +166,8 @@ def _encode_in_workers(
             if outcome.is_changed:
                 # Its line must go before its shards do, and only this process writes lines.
                 writer.forget(name)
+                if on_change is not None:
+                    on_change(name)
                 changed.append(EncodeTask(name, paths[name]))
                 continue
             if outcome.video is not None:

@@ -162,8 +162,11 @@ class ProcessWorkers:
         pool = ProcessPoolExecutor(
             self.count, multiprocessing.get_context("spawn"), _begin_worker, (encoder, self.count)
         )
+        others, own = multiprocessing.active_children(), []
         try:
-            for future in as_completed([pool.submit(_encode, task) for task in tasks]):
+            futures = [pool.submit(_encode, task) for task in tasks]
+            own = [child for child in multiprocessing.active_children() if child not in others]
+            for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:
             raise DataError(
@@ -171,6 +174,11 @@ class ProcessWorkers:
                 "is not complete, a process that encoded for it died (out of memory?)",
                 "Run the same command again, it goes on; with fewer --workers if memory was short",
             ) from error
+        except BaseException:
+            # A film may be hours long, and what was encoded of it stays.
+            for process in own:
+                process.terminate()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from divot.config.errors import RecipeError
-from divot.config.files import written_whole
+from divot.config.files import refuse_unwritable, written_whole
 from divot.lm.generate import PLAN_WORDS, Dialogue
 from divot.lm.model import DivotLM
 from divot.lm.sampling import TokenSampling, settled
@@ -227,8 +227,12 @@ def write_generated(
 
     Returns:
         The records.
+
+    Raises:
+        DataError: if nothing can be written to the folder; before anything is made.
     """
     out = Path(out)
+    refuse_unwritable([out / "any"])
     detokenizer = divot.folder.detokenizer_name(TASK)
     settings = resolve_sampler(divot.detokenizer(TASK).config, **changes)
     drawn = dataclasses.asdict(settled(divot.language_model(TASK), sampling))

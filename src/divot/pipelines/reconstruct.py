@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from divot.config.files import refuse_overwriting
+from divot.config.files import refuse_overwriting, refuse_unwritable
 from divot.pipelines.clips import Source
 from divot.pipelines.divot import Divot, Reconstruction
 from divot.pipelines.sidecar import describe_detokenizer, write_sidecar
@@ -31,13 +31,14 @@ def output_files(out: str | Path) -> dict[str, Path]:
 
 
 def check_outputs(source: Source, out: str | Path) -> None:
-    """Stop before the work begins if one of its files would take the place of the video itself.
+    """Stop before the work begins if one of its files would take the place of the video itself, or has none.
 
     Raises:
         DataError: if so.
     """
     if not isinstance(source, np.ndarray):
         refuse_overwriting(source, output_files(out).values())
+    refuse_unwritable(output_files(out).values())
 
 
 def write_reconstruction(
@@ -57,7 +58,7 @@ def write_reconstruction(
         The record.
 
     Raises:
-        DataError: if one of the files would take the place of the video itself.
+        DataError: if one of the files would take the place of the video itself, or cannot be written.
         ValueError: if the suffix of `out` is another.
     """
     check_outputs(source, out)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from divot.config.errors import DataError, RecipeError, VideoReadError
-from divot.config.files import refuse_overwriting, write_json_lines
+from divot.config.files import refuse_overwriting, refuse_unwritable, write_json_lines
 from divot.video import Clip, SquareFit, VideoReader
 from divot.video.shots import find_shots
 
@@ -155,6 +155,7 @@ def write_stories(
         raise RecipeError("instruction", "has no words", "Give some, or leave it out")
     for video in videos:
         refuse_overwriting(video, [out])
+    refuse_unwritable([out])
     summary = StoryDataSummary()
     lines: list[dict[str, Any]] = []
     for index, video in enumerate(map(Path, videos)):

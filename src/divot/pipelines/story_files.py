@@ -27,7 +27,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from divot.config.errors import DataError, RecipeError
-from divot.config.files import refuse_overwriting, write_json, written_whole
+from divot.config.files import refuse_overwriting, refuse_unwritable, write_json, written_whole
 from divot.config.versions import versions
 from divot.data.tokens import read_token_file
 from divot.lm.sampling import settled
@@ -130,10 +130,12 @@ def make_story(
         raise RecipeError(
             "first clip", "cannot begin a story that goes on", "Leave out --first-clip or --continue"
         )
+    to_write = _files_to_write(Path(out), count, first_clip is not None)
+    refuse_unwritable(to_write)
     if go_on is not None:
         before = read_story(go_on, divot)
     elif first_clip is not None:
-        refuse_overwriting(first_clip, _files_of_story(Path(out)) | _files_to_write(Path(out), count, True))
+        refuse_overwriting(first_clip, _files_of_story(Path(out)) | to_write)
         shown = first_clip_tokens(divot, str(first_clip), fit)
         before = EarlierStory(instruction or "", first_clip=shown, first_clip_source=str(first_clip))
     else:
