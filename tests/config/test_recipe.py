@@ -93,7 +93,7 @@ def test_a_task_that_is_named_by_itself_leaves_the_others():
     [
         ("optimizer.ema_decay=1.0", "ema_decay"),
         ("optimizer.clip_norm=-1", "clip_norm"),
-        ("condition_drop=0.1", "drops no tokens"),
+        ("condition_drop=0.1", "does not use"),
     ],
 )
 def test_settings_that_would_train_nothing_or_something_else_are_refused(change, named):
@@ -144,6 +144,10 @@ def test_settings_that_would_have_no_effect_are_refused(name, changes, named):
         ("tiny_distill", {"distillation": {"num_tokens": 0}}, "distillation"),
         ("tiny_distill", {"init_model": None}, "tokenizer"),
         ("tiny_distill", {"condition_drop": 0.1}, "condition_drop"),
+        ("tiny_lm", {"last_timestep_share": 0.5}, "last_timestep_share"),
+        ("tiny_lm", {"adaptation": {"true_share": 0.5}}, "adaptation"),
+        ("tiny_vae", {"train_vit": False}, "train_vit"),
+        ("tiny_detokenizer", {"kl_weight": 3.0, "init_model": "tiny"}, "kl_weight"),
     ],
 )
 def test_what_would_fail_late_or_do_nothing_is_refused(recipe, change, named):

@@ -57,15 +57,17 @@ def test_each_sample_has_its_own_time(latents):
 
 
 @pytest.mark.parametrize("spacing", SPACINGS)
-@pytest.mark.parametrize("num_steps", [1, 2, 7, 50, 300, 333, 999, 1000])
+@pytest.mark.parametrize("num_steps", [1, 2, 7, 50, 300, 333, 501, 801, 999])
 def test_spacing_gives_as_many_rising_times_as_asked_for(spacing, num_steps):
     times = SCHEDULE.timesteps(num_steps, spacing)
     assert times.dtype == np.int64
     assert len(times) == num_steps
     assert times[0] >= 0
     assert times[-1] <= 999
-    # With as many steps as times, the clipping of the last one may repeat it.
-    assert (np.diff(times) > 0).sum() >= num_steps - 2
+    assert (np.diff(times) > 0).all()
+    # No step is longer than another by more than one, and the last time is as near as a step.
+    assert times[-1] >= 999 - 1000 / num_steps
+    assert np.ptp(np.diff(times)) <= 1 if num_steps > 1 else True
 
 
 def test_trailing_ends_at_the_last_time_and_the_others_begin_near_the_first():
@@ -78,6 +80,8 @@ def test_uniform_takes_more_steps_than_asked_for_only_with_the_quirk():
     assert SCHEDULE.timesteps(3, "uniform").tolist() == [1, 334, 667]
     with pytest.raises(ValueError, match="leaves the schedule"):
         SCHEDULE.timesteps(3, "uniform", official_quirks=True)
+    with pytest.raises(ValueError, match="leaves the schedule"):
+        SCHEDULE.timesteps(1000, "uniform")
     assert len(SCHEDULE.timesteps(30, "uniform", official_quirks=True)) == 31
 
 

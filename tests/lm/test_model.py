@@ -56,8 +56,20 @@ def test_layers_of_two_kinds_have_their_own_masks():
 
 @pytest.mark.parametrize("queries", ["bidirectional", "autoregressive"])
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_packed_sequences_are_read_as_if_each_were_alone(queries, attention):
-    lm = small_lm(queries=queries)
+@pytest.mark.parametrize(
+    "family",
+    [
+        {"family": "mistral"},
+        {"family": "mistral", "sliding_window": 4096},
+        # Reached by the sequences, and by their blocks.
+        {"family": "mistral", "sliding_window": 10},
+        {"family": "mistral", "sliding_window": 3},
+        {"family": "gemma3_text"},
+    ],
+    ids=lambda family: " ".join(map(str, family.values())),
+)
+def test_packed_sequences_are_read_as_if_each_were_alone(queries, attention, family):
+    lm = small_lm(queries=queries, **family)
     lm.backbone.set_attn_implementation(attention)
     segments_ = [*segments(), segments()[1], [Words("what?"), WriteClip(), Words("now"), WriteClip(), End()]]
     alone = batch_of(lm, segments_)
@@ -72,6 +84,29 @@ def test_packed_sequences_are_read_as_if_each_were_alone(queries, attention):
     assert (ours.num_words, ours.num_clips) == (theirs.num_words, theirs.num_clips)
     assert float(ours.text) == pytest.approx(float(theirs.text), rel=1e-4)
     assert float(ours.video) == pytest.approx(float(theirs.video), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("mistral", {}),
+        ("cohere", {"logit_scale": 0.25}),
+        ("granite", {"logits_scaling": 8.0}),
+        ("gemma3_text", {"final_logit_softcapping": 0.05}),
+    ],
+)
+def test_scores_of_words_are_those_of_the_backbone(family, settings):
+    lm = small_lm(family=family, **settings)
+    ids = torch.arange(12)[None]
+    with torch.no_grad():
+        wanted = lm.backbone(ids).logits
+        ours = lm.logits(lm.backbone.get_decoder()(ids).last_hidden_state)
+    assert torch.allclose(ours, wanted.float(), atol=1e-5)
+
+
+def test_lora_on_what_a_backbone_has_not_is_refused():
+    with pytest.raises(RecipeError, match="q_pro, which this backbone has not"):
+        small_lm().add_lora(LoRAConfig(rank=2, target_modules=("q_pro", "k_proj")))
 
 
 def test_causal_queries_do_not_look_ahead():
@@ -216,6 +251,16 @@ def test_units_of_a_tokenizer_that_went_on_stay_near_those_the_weights_know():
     lm.set_token_statistics(moved, keeps_axes=True)
     assert torch.allclose(lm.scaled(moved), before, atol=0.2)
     assert torch.allclose(lm.scaled(moved).flatten(0, 1).T.cov(), torch.eye(WIDTH), atol=1e-3)
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_learned_words_come_back_as_they_were(family, tmp_path):
+    lm = small_lm(family=family)
+    lm.save_pretrained(tmp_path)
+    again = DivotLM.from_pretrained(tmp_path).tokenizer
+    text = "a red star, what's  that? Ünï 42"
+    assert len(again) == len(lm.tokenizer)
+    assert again.encode(text) == lm.tokenizer.encode(text)
 
 
 def test_folder_gives_the_same_model(lm, tmp_path):

@@ -31,8 +31,11 @@ def test_each_family_gives_a_feature_for_each_patch(family):
     assert features.isfinite().all()
 
 
-def test_what_only_the_pooled_output_needs_gets_no_gradient_and_the_rest_does():
-    model = encoder()
+@pytest.mark.parametrize(
+    "family", [{}, {"model_type": "siglip_vision_model", "num_prefix_tokens": 0}, {"model_type": "dinov2"}]
+)
+def test_what_only_the_pooled_output_needs_gets_no_gradient_and_the_rest_does(family):
+    model = encoder(**family)
     model.freeze_unused()
     model(torch.rand(1, 3, 16, 16)).sum().backward()
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}

@@ -62,6 +62,16 @@ def unbroken(config, tmp_path_factory):
     return run
 
 
+def test_a_lora_on_random_weights_and_a_connector_without_sizes_are_refused(config):
+    for named, change in (
+        ("lora.rank", {"is_new": True, "lora": LoRAConfig(rank=4)}),
+        ("language.connector", {"connector": True}),
+    ):
+        language = dataclasses.replace(config.language, **change)
+        with pytest.raises(RecipeError, match=named):
+            LanguageStage(dataclasses.replace(config, preset="paper", language=language))
+
+
 def test_packed_rows_have_the_losses_of_padded_ones(config):
     tasks = {"caption": 1.0, "question": 1.0, "generation": 1.0, "story": 1.0}
     language = dataclasses.replace(config.language, tasks=tasks)

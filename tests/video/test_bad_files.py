@@ -9,7 +9,7 @@ from divot.video.load import iterate_clips
 from divot.video.reader import VideoReader
 
 from .broken import NOTHING_TO_SEE, RABBIT
-from .making import make_sound, make_video, number_shown
+from .making import make_sound, make_tiled_photo, make_video, number_shown
 
 
 def read_all(path: Path) -> list[np.ndarray]:
@@ -36,6 +36,17 @@ def test_sound_alone_is_a_read_error_that_says_so(tmp_path: Path, name: str):
         VideoReader(make_sound(tmp_path / name))
 
 
+def test_the_cover_of_a_song_is_no_video(tmp_path: Path):
+    with pytest.raises(VideoReadError, match="no video stream"):
+        VideoReader(make_sound(tmp_path / "a.mp4", has_cover=True))
+
+
+@pytest.mark.parametrize("has_preview", [False, True])
+def test_a_photo_of_tiles_is_a_read_error_not_one_tile(tmp_path: Path, has_preview: bool):
+    with pytest.raises(VideoReadError, match=r"made of tiles.*Convert it to jpg"):
+        VideoReader(make_tiled_photo(tmp_path / "a.heic", has_preview))
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -45,6 +56,7 @@ def test_sound_alone_is_a_read_error_that_says_so(tmp_path: Path, name: str):
         ("a.webm", {"codec": "libvpx-vp9"}),
         ("mpeg4.avi", {"codec": "mpeg4"}),
         ("sound.mkv", {"sound": True}),
+        ("sound_without_lengths.mkv", {"sound": True, "sound_codec": "alac"}),
     ],
 )
 def test_a_file_cut_short_gives_its_beginning_and_then_an_error(tmp_path: Path, name: str, options: dict):
@@ -61,6 +73,15 @@ def test_a_file_cut_short_gives_its_beginning_and_then_an_error(tmp_path: Path, 
             reader.frames_at([reader.num_frames - 1])
         with pytest.raises(VideoReadError):
             reader.frames_at_times([reader.duration_s])
+
+
+@pytest.mark.parametrize("num_b_frames", [0, 2])
+def test_an_avi_with_dropped_frames_is_still_found_to_be_cut(tmp_path: Path, num_b_frames: int):
+    options = {"bf": str(num_b_frames)}
+    data = make_video(tmp_path / "a.avi", codec="mpeg4", options=options, dropped=range(5, 10)).read_bytes()
+    (tmp_path / "cut.avi").write_bytes(data[: int(len(data) * 0.85)])
+    with pytest.raises(VideoReadError, match="cut short"):
+        read_all(tmp_path / "cut.avi")
 
 
 def test_a_cut_download_gives_the_clips_before_the_cut(tmp_path: Path):

@@ -1,3 +1,4 @@
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -90,6 +91,49 @@ def test_rotated_recordings_come_upright(tmp_path: Path, degrees: int, is_mirror
         frame = reader.frames_at([1])[0]
         assert (reader.height, reader.width) == upright.shape[:2] == frame.shape[:2]
         assert np.abs(frame.astype(int) - upright).mean() < 4
+
+
+@pytest.mark.parametrize(
+    ("aspect", "degrees", "shown"),
+    [
+        (Fraction(64, 45), 0, (48, 102)),
+        (Fraction(64, 45), 90, (102, 48)),
+        (Fraction(8, 9), 0, (48, 64)),
+        (Fraction(1000, 1), 0, (48, 72)),  # a damaged header
+    ],
+)
+def test_pixels_that_are_not_square_come_in_the_shape_they_are_shown_in(
+    tmp_path: Path, aspect: Fraction, degrees: int, shown: tuple[int, int]
+):
+    options = {"size": (48, 72), "pixel_aspect": aspect, "rotation": (degrees, False)}
+    with VideoReader(make_video(tmp_path / "a.mp4", num_frames=6, **options)) as reader:
+        assert (reader.height, reader.width) == shown
+        frames = reader.frames_at(range(6))
+        assert frames.shape == (6, *shown, 3)
+        assert numbers_shown(np.rot90(frames, -degrees // 90, axes=(1, 2))) == list(range(6))
+
+
+@pytest.mark.parametrize("num_b_frames", [0, 2])
+def test_frames_dropped_from_an_avi_are_a_gap_in_a_whole_file(tmp_path: Path, num_b_frames: int):
+    path = tmp_path / "a.avi"
+    make_video(path, codec="mpeg4", options={"bf": str(num_b_frames)}, dropped=range(21, 26))
+    with VideoReader(path) as reader:
+        there = [*range(21), *range(26, 40)]
+        assert (reader.num_frames, reader.duration_s) == (35, pytest.approx(4))
+        assert [number_shown(frame) for _, frame in reader.iterate()] == there
+        # Reordered frames have no times in an avi: the one after the gap is shown too soon.
+        is_timed = np.array(there) != 26 if num_b_frames else slice(None)
+        np.testing.assert_allclose(reader.times_s[is_timed], np.array(there)[is_timed] / 10)
+
+
+@pytest.mark.parametrize(("codec", "num_frames"), [("alac", 30), ("alac", 1), ("wavpack", 30)])
+def test_sound_that_tells_no_length_does_not_make_a_file_cut_short(
+    tmp_path: Path, codec: str, num_frames: int
+):
+    path = make_video(tmp_path / "a.mkv", num_frames=num_frames, sound=True, sound_codec=codec)
+    with VideoReader(path) as reader:
+        assert (reader.num_frames, reader.duration_s) == (num_frames, pytest.approx(num_frames / 10))
+        assert numbers_shown(reader.frames_at(range(num_frames))) == list(range(num_frames))
 
 
 def test_frames_left_out_by_an_edit_list_are_not_counted(tmp_path: Path):

@@ -87,6 +87,15 @@ def test_wrong_numbers_are_value_errors(tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".gif"])
+def test_a_colon_in_a_name_is_only_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str):
+    monkeypatch.chdir(tmp_path)
+    assert write_video(f"12:30{suffix}", FRAMES, 8) == 16
+    assert [path.name for path in tmp_path.iterdir()] == [f"12:30{suffix}"]
+    with VideoReader(f"12:30{suffix}") as reader:
+        assert reader.num_frames == 16
+
+
 def test_a_failed_write_leaves_the_old_file_alone(tmp_path: Path):
     write_video(tmp_path / "a.mp4", FRAMES, 8)
     before = (tmp_path / "a.mp4").read_bytes()

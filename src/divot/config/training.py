@@ -18,6 +18,16 @@ _STARTS = {
     "init_unet": ("tokenizer", "detokenizer"),
     "init_vit": ("tokenizer", "detokenizer"),
 }
+# Which stages use what else is not for all.
+_USES = {
+    "last_timestep_share": ("tokenizer", "detokenizer", "adapt"),
+    "condition_drop": ("detokenizer", "adapt"),
+    "adaptation": ("adapt",),
+    "train_vit": ("tokenizer",),
+    "train_vae_encoder": ("vae",),
+    "start_from_patches": ("vae",),
+    "kl_weight": ("vae",),
+}
 
 
 @dataclass(frozen=True)
@@ -214,8 +224,9 @@ class TrainConfig:
             raise RecipeError(
                 source, "init_lm names a language model, but a new one is wanted", "Set language.is_new=false"
             )
-        for name, stages in _STARTS.items():
-            if getattr(self, name) is not None and self.stage not in stages:
+        usual = TrainConfig()
+        for name, stages in (_STARTS | _USES).items():
+            if getattr(self, name) != getattr(usual, name) and self.stage not in stages:
                 raise RecipeError(
                     source, f"{name} is set, which the {self.stage} stage does not use", "Leave it out"
                 )
@@ -237,12 +248,6 @@ class TrainConfig:
         for name in ("last_timestep_share", "condition_drop"):
             if not 0 <= getattr(self, name) <= 1:
                 raise RecipeError(source, f"{name} is {getattr(self, name)}", "Give a share from 0 to 1")
-        if self.stage in ("tokenizer", "distill") and self.condition_drop > 0:
-            raise RecipeError(
-                source,
-                f"condition_drop is {self.condition_drop}, but the {self.stage} stage drops no tokens",
-                "Leave it out, or train the de-tokenizer stage after it",
-            )
         has_noise = self.stage in ("tokenizer", "distill", "detokenizer")
         if self.token_noise < 0 or (self.token_noise > 0 and not has_noise):
             raise RecipeError(

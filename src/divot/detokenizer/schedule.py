@@ -78,13 +78,14 @@ class NoiseSchedule:
     def timesteps(self, num_steps: int, spacing: str, official_quirks: bool = False) -> np.ndarray:
         """Diffusion times of a sampling run, ascending.
 
-        `trailing` ends at the last time, where the signal is nothing, as training does; `leading` begins at 1 and never
-        gets there; `uniform` is the official code's leading with a whole-number stride.
+        `trailing` ends at the last time, where the signal is nothing, as training does; `leading` begins at 1 and ends
+        before it; `uniform` is the official code's leading, whose stride is a whole number.
 
         Args:
             num_steps: steps wanted.
             spacing: one of `SPACINGS`.
-            official_quirks: `uniform` takes every stride that fits, which can be more than `num_steps`.
+            official_quirks: `uniform` takes every stride that fits, which can be more than `num_steps`; without them it
+                is `leading`, for whole strides of a number of steps that is no divisor end far from the last time.
 
         Returns:
             int64 [num_steps] (more with the quirk).
@@ -101,17 +102,14 @@ class NoiseSchedule:
             times = np.round(np.arange(total, 0, -total / num_steps)).astype(np.int64) - 1
             times = times[:num_steps] if official_quirks else np.clip(times[:num_steps], 0, total - 1)
             times = times[::-1].copy()
-        elif spacing == "leading":
-            times = np.minimum(
-                (np.arange(num_steps) * (total / num_steps)).round().astype(np.int64) + 1, total - 1
-            )
+        elif spacing == "leading" or not official_quirks:
+            times = np.arange(num_steps, dtype=np.int64) * total // num_steps + 1
         else:
             times = np.arange(0, total, total // num_steps, dtype=np.int64) + 1
-            times = times if official_quirks else np.minimum(times[:num_steps], total - 1)
         if times.min() < 0 or times.max() >= total:
             raise ValueError(
                 f"{spacing} spacing with {num_steps} steps leaves the schedule ({times.min()} to {times.max()} of "
-                f"0 to {total - 1}); take another number of steps, or a model without official_quirks"
+                f"0 to {total - 1}); take another number of steps"
             )
         return times
 

@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
-from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from transformers.masking_utils import create_causal_mask
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils.logging import disable_progress_bar
 
 from divot.config.errors import CheckpointError, RecipeError
@@ -28,6 +35,8 @@ disable_progress_bar()
 # Kinds of layers, by transformers' names.
 FULL, SLIDING = "full_attention", "sliding_attention"
 ATTENTIONS = ("sdpa", "eager", "flex_attention")
+# Classes of tokenizers that are nothing but their file, by their names in transformers 5 and before.
+PLAIN_WORDS = ("TokenizersBackend", "PreTrainedTokenizerFast")
 
 
 def new_backbone(settings: dict[str, Any], vocab_size: int | None = None) -> PreTrainedModel:
@@ -94,7 +103,10 @@ def load_words(folder: str | Path) -> PreTrainedTokenizerBase:
         CheckpointError: if there is none that can be used.
     """
     try:
-        words: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+        # Words that were learned here are of no family; by the model beside them they would be read as its family's.
+        is_plain = get_tokenizer_config(folder).get("tokenizer_class") in PLAIN_WORDS
+        kind = PreTrainedTokenizerFast if is_plain else AutoTokenizer
+        words: PreTrainedTokenizerBase = kind.from_pretrained(folder)
     except Exception as error:
         remedy = "Give the folder of a language model with its tokenizer.json"
         raise CheckpointError(folder, f"has no usable tokenizer ({error})", remedy) from error
@@ -113,11 +125,18 @@ def add_lora(backbone: PreTrainedModel, config: LoRAConfig, new_rows: Sequence[i
         The PeftModel around it, to save the adapter or to merge it.
 
     Raises:
-        RecipeError: if the backbone has none of the target modules.
+        RecipeError: if the backbone lacks one of the target modules, or reads pictures by itself.
     """
     from peft import LoraConfig, get_peft_model
 
+    if backbone.config.get_text_config() is not backbone.config:
+        cause = "reads pictures by itself, and a LoRA would lie on what does that too"
+        raise RecipeError(f"backbone {backbone.config.model_type!r}", cause, "Take a language model alone")
     names = {name.rsplit(".", 1)[-1]: module for name, module in backbone.named_modules()}
+    if absent := [name for name in config.target_modules if name not in names]:
+        maps = sorted(name for name, module in names.items() if isinstance(module, nn.Linear))
+        cause = f"names {', '.join(absent)}, which this backbone has not"
+        raise RecipeError("lora.target_modules", cause, f"It has {', '.join(maps)}")
     # Trained and saved whole beside the LoRA, as the official code does with those of Mistral.
     norms = [name for name, module in names.items() if type(module).__name__.endswith("Norm")]
     # Where both are one tensor, peft ties the rows itself.
@@ -128,21 +147,32 @@ def add_lora(backbone: PreTrainedModel, config: LoRAConfig, new_rows: Sequence[i
         for name, module in backbone.named_modules()
         if any(module is holder for holder in holders)
     }
-    try:
-        return get_peft_model(
-            backbone,
-            LoraConfig(
-                r=config.rank,
-                lora_alpha=config.alpha,
-                lora_dropout=config.dropout,
-                target_modules=list(config.target_modules),
-                modules_to_save=norms,
-                trainable_token_indices=rows,
-                task_type="CAUSAL_LM",
-            ),
-        )
-    except ValueError as error:
-        raise RecipeError("lora.target_modules", str(error), f"This backbone has: {sorted(names)}") from error
+    return get_peft_model(
+        backbone,
+        LoraConfig(
+            r=config.rank,
+            lora_alpha=config.alpha,
+            lora_dropout=config.dropout,
+            target_modules=list(config.target_modules),
+            modules_to_save=norms,
+            trainable_token_indices=rows,
+            task_type="CAUSAL_LM",
+        ),
+    )
+
+
+def head_scores(backbone: PreTrainedModel, hidden: Tensor) -> Tensor:
+    """Scores of the next id, float32 [..., V], from last hidden states [..., H], in the scale of the family."""
+    scores: Tensor = backbone.get_output_embeddings()(hidden).float()
+    config = backbone.config.get_text_config()
+    # Cohere multiplies, Granite divides, Gemma 2 bends what is large.
+    scores = (
+        scores
+        * (getattr(config, "logit_scale", None) or 1.0)
+        / (getattr(config, "logits_scaling", None) or 1.0)
+    )
+    cap = getattr(config, "final_logit_softcapping", None)
+    return scores if cap is None else cap * torch.tanh(scores / cap)
 
 
 def as_cache(taker: Callable[..., Any], cache: Cache | None) -> dict[str, Cache | None]:
@@ -160,12 +190,13 @@ def _blocks_in_window(blocks_BK: Tensor, window: int) -> Callable[..., Tensor]:
     return may_attend
 
 
-def _window(positions_BK: Tensor, window: int) -> Callable[..., Tensor]:
-    """A window over positions: rows that say less than others beside them leave gaps in the cache, which count for
-    nothing here; transformers' own window counts places of the cache."""
+def _window(positions_BK: Tensor, sequences_BK: Tensor, window: int) -> Callable[..., Tensor]:
+    """A window over the positions of a sequence: rows that say less than others beside them leave gaps in the cache,
+    which count for nothing here; transformers' own window counts places of the cache."""
 
     def is_near(batch: Tensor, head: Tensor, row: Tensor, key: Tensor) -> Tensor:
-        return positions_BK[batch, key] > positions_BK[batch, row] - window
+        is_own = sequences_BK[batch, key] == sequences_BK[batch, row]
+        return is_own & (positions_BK[batch, key] > positions_BK[batch, row] - window)
 
     return is_near
 
@@ -183,8 +214,8 @@ def attention_mask(
     Args:
         config: of the backbone.
         embeddings_BLH: of the positions that look.
-        is_present_BK: bool; False for padding, the cached positions first. None: transformers finds in the position
-            ids where packed sequences begin, and keeps them apart.
+        is_present_BK: bool; False for padding, the cached positions first. None: position ids tell where packed
+            sequences begin, and they are kept apart.
         blocks_BL: block ids of the positions that look, -1 for none.
         positions_BL: position ids.
         cache: of what was before, which has kept all of it for every layer.
@@ -206,21 +237,27 @@ def attention_mask(
     blocks_BK = F.pad(blocks_BL, (num_cached, 0), value=NO_BLOCK)
 
     def of_kind(kind: str) -> Any:
-        make, blocks = create_causal_mask, dict[str, Any](block_sequence_ids=blocks_BK)
+        blocks: dict[str, Any] = {"block_sequence_ids": blocks_BK}
+        position_ids: Tensor | None = positions_BL
         if kind == SLIDING:
-            blocks = {"or_mask_function": _blocks_in_window(blocks_BK, config.sliding_window)}
             if is_present_BK is None:
-                make = create_sliding_window_causal_mask
+                positions_BK, sequences_BK = positions_BL, (positions_BL == 0).cumsum(dim=1)
+                # Were they known, our functions would be asked about positions and not about places of the row.
+                position_ids = None
             else:
                 positions_BK = is_present_BK.cumsum(dim=1) - 1
-                blocks["and_mask_function"] = _window(positions_BK, config.sliding_window)
-        return make(
+                sequences_BK = torch.zeros_like(positions_BK)
+            blocks = {
+                "or_mask_function": _blocks_in_window(blocks_BK, config.sliding_window),
+                "and_mask_function": _window(positions_BK, sequences_BK, config.sliding_window),
+            }
+        return create_causal_mask(
             config=config,
             inputs_embeds=embeddings_BLH,
             attention_mask=is_present_BK,
-            position_ids=positions_BL,
+            position_ids=position_ids,
             **blocks,
-            **as_cache(make, cache),
+            **as_cache(create_causal_mask, cache),
         )
 
     if len(kinds) > 1:

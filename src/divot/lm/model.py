@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from divot.config.errors import CheckpointError, RecipeError
 from divot.config.models import QUERY_KINDS, ConnectorConfig, HeadConfig, LanguageModelConfig
 from divot.layers.component import WEIGHTS_FILE, local_folder
-from divot.lm.backbone import add_lora, as_cache, attention_mask, new_backbone
+from divot.lm.backbone import add_lora, as_cache, attention_mask, head_scores, new_backbone
 from divot.lm.batch import NO_ID, LanguageBatch
 from divot.lm.connector import Connector, places
 from divot.lm.folder import StoredModel, read_adapter, read_folder, write_folder
@@ -245,7 +245,12 @@ class DivotLM(nn.Module):
         if self.config.queries != "bidirectional":
             blocks_BL = torch.full_like(blocks_BL, NO_BLOCK)
         mask = attention_mask(
-            self.backbone.config, embeddings_BLH, is_present_BK, blocks_BL, positions_BL, cache
+            self.backbone.config.get_text_config(),
+            embeddings_BLH,
+            is_present_BK,
+            blocks_BL,
+            positions_BL,
+            cache,
         )
         decoder = self.backbone.get_decoder()
         out = decoder(
@@ -259,7 +264,7 @@ class DivotLM(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of the next id, float32 [..., V], from hidden states [..., H]."""
-        return self.backbone.get_output_embeddings()(hidden).float()
+        return head_scores(self.backbone, hidden)
 
     def states(self, batch: LanguageBatch) -> Tensor:
         """Last hidden states [B, L, H] of a batch that is padded on the right."""

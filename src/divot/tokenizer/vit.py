@@ -15,8 +15,9 @@ from transformers import AutoConfig, AutoModel
 from divot.config.models import ViTConfig
 from divot.layers.embeddings import grid_positions
 
-# Parts of Hugging Face vision transformers that come after the patch features.
-UNUSED_PARTS = ("post_layernorm", "pooler", "head", "embeddings.mask_token")
+# Parts of Hugging Face vision transformers that come after the patch features. SigLIP's last norm is not among them.
+UNUSED_PARTS = ("pooler", "head", "embeddings.mask_token")
+UNUSED_OF = {"clip_vision_model": ("post_layernorm",)}
 
 
 def _blur_kernel(factor: float) -> Tensor:
@@ -104,8 +105,9 @@ class FrameEncoder(nn.Module):
 
     def freeze_unused(self) -> None:
         """Freeze what only makes the pooled output, which is not used: it would never get a gradient."""
+        unused = UNUSED_PARTS + UNUSED_OF.get(self.config.model_type, ())
         for name, parameter in self.backbone.named_parameters():
-            if name.startswith(UNUSED_PARTS):
+            if name.startswith(unused):
                 parameter.requires_grad_(False)
 
     def preprocess(self, frames_BCHW: Tensor) -> Tensor:

@@ -149,7 +149,13 @@ def wanted_connector(config: TrainConfig) -> ConnectorConfig | None:
     """Sizes of the connector that the settings want, of depth 0 for none; None where they leave it open."""
     if config.language.connector is None:
         return None
-    return preset(config.preset).lm.connector if config.language.connector else ConnectorConfig()
+    if not config.language.connector:
+        return ConnectorConfig()
+    sizes = preset(config.preset).lm.connector
+    if not sizes.depth:
+        cause = f"is true, and the preset {config.preset!r} has no sizes of one"
+        raise RecipeError("language.connector", cause, "Leave it out")
+    return sizes
 
 
 class LanguageStage(Stage):
@@ -266,6 +272,13 @@ class LanguageStage(Stage):
 
     def _new_language_model(self, settings: LanguageModelConfig) -> DivotLM:
         language = self.config.language
+        if language.backbone is None and language.lora.rank:
+            raise RecipeError(
+                "language.lora.rank",
+                f"is {language.lora.rank}, but the language model begins with random weights, which a LoRA leaves as "
+                "they are",
+                "Set language.backbone=FOLDER of a pre-trained one, or language.lora.rank=0",
+            )
         if language.backbone is not None:
             words = load_words(language.backbone)
             wanted = language.uses_chat_template

@@ -16,6 +16,8 @@ from divot.video.frame_table import FrameTable
 UNTIMED_FORMATS = frozenset({"avi", "h264", "hevc", "m4v", "mpegvideo", "mjpeg", "vc1"})
 # A rate nobody wrote down.
 FALLBACK_RATE_FPS = 25.0
+# The longest block of sound to expect where neither its length nor a second block tells: WavPack at 8 kHz.
+FALLBACK_BLOCK_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class PacketList:
         key_dts: when those are decoded, int64 [k].
         last_ticks: how long the last frame stays.
         num_packets: packets of the stream, those that show nothing included.
-        streams_end_s: when the last packet of any stream ends, seconds on the file's clock.
+        streams_end_s: when the last packet of any stream ends, at the latest, seconds on the file's clock.
         last_dts: when the last packet is decoded.
         is_cut: whether the last packet is not all there.
     """
@@ -54,6 +56,7 @@ def list_packets(container: Any, stream: Any) -> PacketList | None:
     """
     pts, key_pts, key_dts = array("q"), array("q"), array("q")
     num_packets, ends_s, last_ticks, is_cut = 0, 0.0, 0, False
+    endless: dict[Any, array[int]] = {}
     is_timed = container.format.name not in UNTIMED_FORMATS
     codec = stream.codec_context.name
     # Matroska's header promises a length for all streams together: only all of them tell if it was kept.
@@ -66,6 +69,8 @@ def list_packets(container: Any, stream: Any) -> PacketList | None:
                 continue  # the end-of-stream mark
             if packet.pts is not None and packet.time_base is not None:
                 ends_s = max(ends_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+                if not packet.duration and packet.stream.type in ("audio", "video"):
+                    endless.setdefault(packet.stream, array("q")).append(packet.pts)
             if packet.stream_index != stream.index:
                 continue
             num_packets += 1
@@ -85,6 +90,8 @@ def list_packets(container: Any, stream: Any) -> PacketList | None:
         if not pts:
             raise
         is_cut = True
+    for other, begins in endless.items():
+        ends_s = max(ends_s, _likely_end_s(np.asarray(begins, np.int64), float(other.time_base)))
     if is_cut and len(pts) > 1:
         pts.pop()  # the cut goes through it
     sorted_pts = np.sort(np.asarray(pts, np.int64))
@@ -132,13 +139,20 @@ def _missing_s(packets: PacketList, container: Any, stream: Any, end_s: float) -
         if packets.num_packets < stream.frames and stream.duration:
             missing_s = float(stream.duration * stream.time_base) - end_s
     elif name == "avi":
-        missing_s = (stream.frames - packets.num_packets) * frame_s
+        # The header counts dropped frames too, which are no packets, only time between two of them.
+        missing_s = stream.frames * frame_s - packets.streams_end_s
     elif name.startswith("matroska") and container.duration:
         missing_s = container.duration / av.time_base - packets.streams_end_s
     if packets.is_cut:
         missing_s = max(missing_s, frame_s)
     # Headers round, by less than a frame.
     return missing_s if missing_s > 0.75 * frame_s else 0.0
+
+
+def _likely_end_s(begins: np.ndarray, tick_s: float) -> float:
+    """When a stream ends whose packets do not say how long they last: the last lasts no longer than another."""
+    longest_s = float(np.diff(np.sort(begins)).max()) * tick_s if len(begins) > 1 else FALLBACK_BLOCK_S
+    return float(begins.max()) * tick_s + longest_s
 
 
 def _is_hidden(packet: Any) -> bool:

@@ -7,6 +7,7 @@ time of display: a seek that lands elsewhere, reordered frames or lost packets c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.stream import Disposition
 
 from divot.config.errors import VideoReadError
 from divot.video.frame_table import FrameTable
@@ -29,6 +31,8 @@ FORMATS = (
 ReadErrors = (av.FFmpegError, OSError, EOFError)
 # A frame that stays longer than this is the work of a damaged clock, and would be read as thousands of clips.
 MAX_FRAME_S = 3600.0
+# So many times as wide as high, or as high as wide, a pixel may be; a header that says more is damaged.
+MAX_PIXEL_ASPECT = 4
 REPAIR = "Get the file again, or keep what can be read with `ffmpeg -i FILE -c:v libx264 OUT.mp4`"
 
 
@@ -55,10 +59,11 @@ class VideoStream:
             self.close()
             raise
         self.codec: str = self._stream.codec_context.name
-        self._coded_size = (first.width, first.height)
+        # Tape and DVD store pixels that are not square: frames are scaled to the shape in which they are shown.
+        self._shown_size = (max(1, round(first.width * self._pixel_aspect())), first.height)
         matrix = first.side_data.get("DISPLAYMATRIX")
         self._turn = turn_of_matrix(bytes(matrix)) if matrix is not None else Turn()
-        self.width, self.height = self._coded_size[::-1] if self._turn.is_swapped else self._coded_size
+        self.width, self.height = self._shown_size[::-1] if self._turn.is_swapped else self._shown_size
 
     @cached_property
     def _packets(self) -> PacketList | None:
@@ -84,14 +89,27 @@ class VideoStream:
 
     def _table_by_decoding(self) -> FrameTable:
         self._take_turn()
-        num_frames = sum(1 for _ in self._decoded(self._from_start()))
+        slots: list[int] = []
+        num_frames = sum(1 for _ in self._decoded(_noting_slots(self._from_start(), slots)))
         if not num_frames:
             raise self._error("it holds no frame that can be decoded", REPAIR)
-        # Without times every frame is on display as long as the next.
         rate_fps = float(self._stream.average_rate or self._stream.guessed_rate or FALLBACK_RATE_FPS)
-        missing = self._stream.frames - num_frames if self._container.format.name == "avi" else 0
-        times_s = np.arange(num_frames) / rate_fps
-        return FrameTable(times_s, num_frames / rate_fps, rate_fps, missing_s=max(0, missing) / rate_fps)
+        # Without times every frame is on display as long as the next.
+        places, last, missing = np.arange(num_frames), 1.0, 0.0
+        if self._container.format.name == "avi" and slots:
+            # Its header counts dropped frames too, which are no packets: only places left empty between them.
+            last = float(np.median(np.diff(slots))) if len(slots) > 1 else 1.0
+            num_dropped = slots[-1] + last - len(slots)
+            missing = max(0.0, self._stream.frames - num_frames - num_dropped)
+            if len(slots) == num_frames:
+                places = np.asarray(slots) - slots[0]
+        num_places = float(places[-1] + last)
+        return FrameTable(
+            places / rate_fps,
+            num_places / rate_fps,
+            rate_fps * (num_frames / num_places),
+            missing_s=missing / rate_fps,
+        )
 
     def entry(self, index: int) -> int:
         """The key frame from which `index` is decoded."""
@@ -143,16 +161,27 @@ class VideoStream:
                 "Give an mp4, mov, mkv, webm, avi, gif, webp, png or jpg file",
             ) from error
         # The cover picture of a song is a video stream too, by name.
-        streams = [s for s in self._container.streams.video if "attached_pic" not in str(s.disposition)]
+        streams = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
         usable = [s for s in streams if s.codec_context is not None]
         if not usable:
             cause = "its video is of a kind that cannot be decoded" if streams else "it holds no video stream"
             self.close()
             raise self._error(cause, "Give a file with a picture, or convert it to mp4 (h264)")
         self._stream = usable[0]
+        # A photo (heic, avif) of tiles names none of its streams as the one to show, perhaps a small preview too.
+        is_tiled = any(s.disposition & Disposition.dependent for s in usable)
+        if is_tiled and not self._stream.disposition & Disposition.default:
+            self.close()
+            raise self._error(
+                "its picture is made of tiles, which are not put together here", "Convert it to jpg"
+            )
         self._stream.codec_context.thread_count = self.num_threads
         if self.num_threads != 1:
             self._stream.thread_type = "AUTO"
+
+    def _pixel_aspect(self) -> Fraction:
+        aspect = self._stream.sample_aspect_ratio or Fraction(1)
+        return aspect if Fraction(1, MAX_PIXEL_ASPECT) <= aspect <= MAX_PIXEL_ASPECT else Fraction(1)
 
     def _first_frame(self) -> Any:
         cause = "no data"
@@ -224,7 +253,7 @@ class VideoStream:
     def _picture(self, frame: Any, index: int, damage: str) -> np.ndarray:
         if damage:
             raise self._error(f"frame {index} is damaged ({damage})", REPAIR)
-        width, height = self._coded_size
+        width, height = self._shown_size
         return self._turn(frame.to_ndarray(format="rgb24", width=width, height=height))
 
     def _index_of(self, pts: int | None) -> int:
@@ -250,6 +279,14 @@ class VideoStream:
 
     def _error(self, cause: str, remedy: str) -> VideoReadError:
         return VideoReadError(self.path, cause, remedy)
+
+
+def _noting_slots(packets: Iterator[Any], slots: list[int]) -> Iterator[Any]:
+    """The packets as they come; when each whole one is decoded, in ticks, is added to `slots`."""
+    for packet in packets:
+        if packet.dts is not None and not packet.is_corrupt:
+            slots.append(packet.dts)
+        yield packet
 
 
 def _short(error: BaseException) -> str:

@@ -95,7 +95,8 @@ def _write_mp4(path: Path, parts: Iterator[np.ndarray], rate_fps: float, crf: in
     first = next(parts)
     height, width = first.shape[1:3]
     num_frames = 0
-    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+    # FFmpeg takes what stands before a colon for a protocol, but not in a path that begins at the root.
+    with av.open(str(path.absolute()), "w", options={"movflags": "faststart"}) as container:
         stream = container.add_stream("libx264", rate=Fraction(rate_fps).limit_denominator(1001))
         assert isinstance(stream, av.VideoStream)
         # Colours are stored for 2 x 2 pixels: an odd side gets its last row or column twice.
