@@ -53,7 +53,9 @@ def main() -> None:
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--films", type=int, default=20, help="two or more")
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--smoke", action="store_true", help="two films of two clips, two steps")
+    parser.add_argument(
+        "--smoke", action="store_true", help="two films of two clips, two steps, no corrections"
+    )
     given = parser.parse_args()
     divot = Divot.from_pretrained(given.model)
     tasks = {"rebuilt": "decode", "written": TASK, "told": STORY_TASK}
@@ -66,6 +68,7 @@ def main() -> None:
             jumps.setdefault(kind, []).append(jump)
 
     num_films, num_clips, steps = (2, 2, 2) if given.smoke else (given.films, NUM_CLIPS, HELD_STEPS)
+    corrections = 0 if given.smoke else None
     own = resolve_sampler(divot.detokenizer(TASK).config).num_steps
     joined: list[tuple[Seam, int]] = [("cut", own), ("cut", steps), ("hold", steps)]
     for number in range(num_films):
@@ -80,7 +83,9 @@ def main() -> None:
         }
         for kind, rows in tokens.items():
             for seam, num_steps in joined:
-                _, joints = decode_film(divot, rows, number, seam, tasks[kind], steps=num_steps)
+                _, joints = decode_film(
+                    divot, rows, number, seam, tasks[kind], steps=num_steps, corrections=corrections
+                )
                 note(f"{kind}, {seam}, {num_steps} steps", joints.jump)
     means = {kind: bootstrap_interval(values) for kind, values in jumps.items()}
     for kind, value in means.items():
