@@ -67,7 +67,15 @@ def test_spacing_gives_as_many_rising_times_as_asked_for(spacing, num_steps):
     assert (np.diff(times) > 0).all()
     # No step is longer than another by more than one, and the last time is as near as a step.
     assert times[-1] >= 999 - 1000 / num_steps
-    assert np.ptp(np.diff(times)) <= 1 if num_steps > 1 else True
+    strides = np.diff(times)
+    assert len(strides) == 0 or np.ptp(strides) <= 1
+
+
+def test_only_trailing_takes_as_many_steps_as_there_are_times():
+    assert SCHEDULE.timesteps(1000, "trailing").tolist() == list(range(1000))
+    for spacing in ("leading", "uniform"):
+        with pytest.raises(ValueError, match="leaves the schedule"):
+            SCHEDULE.timesteps(1000, spacing)
 
 
 def test_trailing_ends_at_the_last_time_and_the_others_begin_near_the_first():
@@ -80,8 +88,6 @@ def test_uniform_takes_more_steps_than_asked_for_only_with_the_quirk():
     assert SCHEDULE.timesteps(3, "uniform").tolist() == [1, 334, 667]
     with pytest.raises(ValueError, match="leaves the schedule"):
         SCHEDULE.timesteps(3, "uniform", official_quirks=True)
-    with pytest.raises(ValueError, match="leaves the schedule"):
-        SCHEDULE.timesteps(1000, "uniform")
     assert len(SCHEDULE.timesteps(30, "uniform", official_quirks=True)) == 31
 
 

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from divot.config.errors import CheckpointError, RecipeError
 from divot.config.language import LoRAConfig
@@ -102,6 +103,23 @@ def test_scores_of_words_are_those_of_the_backbone(family, settings):
         wanted = lm.backbone(ids).logits
         ours = lm.logits(lm.backbone.get_decoder()(ids).last_hidden_state)
     assert torch.allclose(ours, wanted.float(), atol=1e-5)
+
+
+def test_of_a_backbone_that_reads_pictures_too_the_part_for_text_counts():
+    words = small_lm(family="gemma3_text")
+    text = {**words.backbone.config.to_dict(), "sliding_window": 8}
+    eyes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision = {**eyes, "image_size": 28, "patch_size": 14}
+    config = AutoConfig.for_model("gemma3", text_config=text, vision_config=vision)
+    lm = DivotLM(words.config, AutoModelForCausalLM.from_config(config), words.tokenizer).eval()
+    ids = torch.arange(20)[None]
+    present, blocks = torch.ones_like(ids).bool(), torch.full_like(ids, -1)
+    with torch.no_grad():
+        embeddings = lm.backbone.get_input_embeddings()(ids)
+        ours = lm.logits(lm.hidden(embeddings, present, blocks, ids))
+        assert torch.allclose(ours, lm.backbone(ids).logits.float(), atol=1e-5)
+    with pytest.raises(RecipeError, match="reads pictures by itself"):
+        lm.add_lora(LoRAConfig(rank=2))
 
 
 def test_lora_on_what_a_backbone_has_not_is_refused():

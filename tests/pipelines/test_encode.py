@@ -74,14 +74,14 @@ def test_a_name_that_is_no_utf_8_is_named_and_the_others_go_on(divot, folder, vi
 
 
 def test_another_file_of_the_same_name_is_told(divot, video_file, tmp_path, monkeypatch):
-    told = []
+    summaries = []
     for number, source in enumerate((video_file, CLIPS / "bbb_rabbit.mp4")):
         folder = tmp_path / str(number)
         folder.mkdir()
         shutil.copy(source, folder / "x.mp4")
         monkeypatch.chdir(folder)
-        encode_videos(divot, ["x.mp4"], tmp_path / "store", on_change=told.append)
-    assert told == ["x.mp4"]
+        summaries.append(encode_videos(divot, ["x.mp4"], tmp_path / "store"))
+    assert [summary.replaced for summary in summaries] == [[], ["x.mp4"]]
 
 
 def test_stored_tokens_are_those_of_encode(divot, video_file, tmp_path):

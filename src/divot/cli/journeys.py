@@ -105,18 +105,18 @@ def encode(
             batch_size,
             on_progress,
             on_failure=lambda name, cause: print_warning(f"{name}: {cause}. It was left out"),
-            on_change=lambda name: print_warning(
-                f"{name}: is another file than when it was encoded. Its tokens are made anew"
-            ),
             sampling=sampling.value,
             workers=pool,
         )
+        for name in done.replaced:
+            print_warning(f"{name}: is another file than when it was encoded. The tokens of that one are gone")
         if rejects is not None:
             done.write_rejects(rejects)
     rate = done.num_clips / done.seconds if done.seconds else 0.0
     record = {
         "store": str(out),
         "encoded": done.encoded,
+        "replaced": done.replaced,
         "skipped": done.skipped,
         "failed": done.failed,
         "clips": done.num_clips,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
 import time
@@ -47,7 +48,7 @@ class Screen:
         """Print what came out: the record as JSON, or the lines."""
         if self._as_json:
             # What an output of few letters cannot say is escaped as JSON has it, not as Python has.
-            has_all_letters = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+            has_all_letters = codecs.lookup(sys.stdout.encoding or "ascii").name == "utf-8"
             print(json.dumps(record, indent=2, ensure_ascii=not has_all_letters))
         for line in lines:
             self.line(line)

@@ -10,16 +10,13 @@ from divot.config.language import LanguageConfig, SourceConfig
 from divot.config.presets import PRESET_NAMES
 
 STAGES = ("vae", "tokenizer", "distill", "detokenizer", "lm", "adapt")
-# Which stages begin with what is there already.
-_STARTS = {
+# Which stages use what is not for all.
+_USES = {
     "init_model": ("tokenizer", "distill", "detokenizer", "lm", "adapt"),
     "init_lm": ("lm",),
     "init_vae": ("vae", "tokenizer", "detokenizer"),
     "init_unet": ("tokenizer", "detokenizer"),
     "init_vit": ("tokenizer", "detokenizer"),
-}
-# Which stages use what else is not for all.
-_USES = {
     "last_timestep_share": ("tokenizer", "detokenizer", "adapt"),
     "condition_drop": ("detokenizer", "adapt"),
     "adaptation": ("adapt",),
@@ -225,7 +222,7 @@ class TrainConfig:
                 source, "init_lm names a language model, but a new one is wanted", "Set language.is_new=false"
             )
         usual = TrainConfig()
-        for name, stages in (_STARTS | _USES).items():
+        for name, stages in _USES.items():
             if getattr(self, name) != getattr(usual, name) and self.stage not in stages:
                 raise RecipeError(
                     source, f"{name} is set, which the {self.stage} stage does not use", "Leave it out"

@@ -88,15 +88,12 @@ class TokenStoreWriter:
         self._lines.close()
         self._lock.close()
 
-    def start(
-        self, path: str | Path, name: str | None = None, on_change: Callable[[str], None] | None = None
-    ) -> VideoEntry | None:
+    def start(self, path: str | Path, name: str | None = None) -> VideoEntry | None:
         """Begin or continue a video.
 
         Args:
             path: the video file; it is read once to be hashed.
             name: its name in the store; None takes the path as given.
-            on_change: called with the name if the store has tokens of another file under it, which now go.
 
         Returns:
             The entry to add clips to, or None if the store has this file's tokens already.
@@ -111,8 +108,6 @@ class TokenStoreWriter:
             if is_stored(self.folder, finished, sha256):
                 return None
             self.forget(name)
-            if on_change is not None:
-                on_change(name)
         return VideoEntry(self.folder, self.manifest, name, sha256, size_bytes, self.append)
 
     def finished(self, name: str) -> StoredVideo | None:

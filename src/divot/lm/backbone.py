@@ -133,8 +133,8 @@ def add_lora(backbone: PreTrainedModel, config: LoRAConfig, new_rows: Sequence[i
         cause = "reads pictures by itself, and a LoRA would lie on what does that too"
         raise RecipeError(f"backbone {backbone.config.model_type!r}", cause, "Take a language model alone")
     names = {name.rsplit(".", 1)[-1]: module for name, module in backbone.named_modules()}
+    maps = sorted(name for name, module in names.items() if isinstance(module, nn.Linear))
     if absent := [name for name in config.target_modules if name not in names]:
-        maps = sorted(name for name, module in names.items() if isinstance(module, nn.Linear))
         cause = f"names {', '.join(absent)}, which this backbone has not"
         raise RecipeError("lora.target_modules", cause, f"It has {', '.join(maps)}")
     # Trained and saved whole beside the LoRA, as the official code does with those of Mistral.
@@ -147,18 +147,22 @@ def add_lora(backbone: PreTrainedModel, config: LoRAConfig, new_rows: Sequence[i
         for name, module in backbone.named_modules()
         if any(module is holder for holder in holders)
     }
-    return get_peft_model(
-        backbone,
-        LoraConfig(
-            r=config.rank,
-            lora_alpha=config.alpha,
-            lora_dropout=config.dropout,
-            target_modules=list(config.target_modules),
-            modules_to_save=norms,
-            trainable_token_indices=rows,
-            task_type="CAUSAL_LM",
-        ),
-    )
+    try:
+        return get_peft_model(
+            backbone,
+            LoraConfig(
+                r=config.rank,
+                lora_alpha=config.alpha,
+                lora_dropout=config.dropout,
+                target_modules=list(config.target_modules),
+                modules_to_save=norms,
+                trainable_token_indices=rows,
+                task_type="CAUSAL_LM",
+            ),
+        )
+    except ValueError as error:
+        # A LoRA goes on maps alone.
+        raise RecipeError("lora.target_modules", str(error), f"It has {', '.join(maps)}") from error
 
 
 def head_scores(backbone: PreTrainedModel, hidden: Tensor) -> Tensor:

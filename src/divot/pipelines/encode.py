@@ -24,6 +24,7 @@ class EncodeSummary:
 
     Attributes:
         encoded: names of those whose tokens were made (or completed) in this run.
+        replaced: those of which the store had the tokens of another file, which went.
         skipped: names of those that the store had already.
         failed: name of each that cannot be read -> why.
         num_clips: clips encoded in this run.
@@ -31,6 +32,7 @@ class EncodeSummary:
     """
 
     encoded: list[str] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     num_clips: int = 0
@@ -52,7 +54,6 @@ def encode_videos(
     on_failure: Callable[[str, str], None] | None = None,
     sampling: Sampling = "consecutive",
     workers: Workers | None = None,
-    on_change: Callable[[str], None] | None = None,
 ) -> EncodeSummary:
     """Encode videos into a token store, in constant memory.
 
@@ -70,7 +71,6 @@ def encode_videos(
         on_failure: called with the name of a video that is left out, and why.
         sampling: which clips are read, see `divot.pipelines.clips.Sampling`.
         workers: processes that encode, each with a model of its own; None encodes in this one, with `divot`.
-        on_change: called with the name of a video of which the store has the tokens of another file; they are replaced.
 
     Raises:
         CheckpointError: if a worker finds no such model, or another one.
@@ -95,9 +95,7 @@ def encode_videos(
     work = _Work([_size_bytes(path) for path in videos], summary, on_progress)
     with TokenStoreWriter(store, manifest) as writer:
         if workers is None:
-            _encode_here(
-                divot, videos, writer, fit, batch_size, sampling, summary, work, on_failure, on_change
-            )
+            _encode_here(divot, videos, writer, fit, batch_size, sampling, summary, work, on_failure)
         else:
             encoder = VideoEncoder(
                 _seen_from_anywhere(divot.source),
@@ -109,7 +107,7 @@ def encode_videos(
                 batch_size,
                 sampling,
             )
-            _encode_in_workers(workers, encoder, videos, writer, summary, work, on_failure, on_change)
+            _encode_in_workers(workers, encoder, videos, writer, summary, work, on_failure)
     summary.seconds = time.perf_counter() - begin
     return summary
 
@@ -124,15 +122,17 @@ def _encode_here(
     summary: EncodeSummary,
     work: _Work,
     on_failure: Callable[[str, str], None] | None,
-    on_change: Callable[[str], None] | None,
 ) -> None:
     for index, path in enumerate(videos):
         entry = None
         try:
-            entry = writer.start(path, on_change=on_change)
+            was_there = writer.finished(Path(path).as_posix()) is not None
+            entry = writer.start(path)
             if entry is None:
                 summary.skipped.append(Path(path).as_posix())
             else:
+                if was_there:
+                    summary.replaced.append(entry.name)
                 for share in add_clips(divot, path, entry, fit, batch_size, sampling):
                     work.clip_done(share)
                 entry.finish()
@@ -154,7 +154,6 @@ def _encode_in_workers(
     summary: EncodeSummary,
     work: _Work,
     on_failure: Callable[[str, str], None] | None,
-    on_change: Callable[[str], None] | None,
 ) -> None:
     paths = {Path(path).as_posix(): Path(path).absolute() for path in videos}
     order = {name: index for index, name in enumerate(paths)}
@@ -166,8 +165,7 @@ def _encode_in_workers(
             if outcome.is_changed:
                 # Its line must go before its shards do, and only this process writes lines.
                 writer.forget(name)
-                if on_change is not None:
-                    on_change(name)
+                summary.replaced.append(name)
                 changed.append(EncodeTask(name, paths[name]))
                 continue
             if outcome.video is not None:
@@ -185,6 +183,7 @@ def _encode_in_workers(
     writer.sort(order)
     writer.remove_leftovers()
     summary.encoded.sort(key=order.__getitem__)
+    summary.replaced.sort(key=order.__getitem__)
     summary.skipped.sort(key=order.__getitem__)
     summary.failed = {name: summary.failed[name] for name in order if name in summary.failed}
 

@@ -232,7 +232,8 @@ def write_generated(
         DataError: if nothing can be written to the folder; before anything is made.
     """
     out = Path(out)
-    refuse_unwritable([out / "any"])
+    # Whatever the files will be called.
+    refuse_unwritable([out / "clip.mp4"])
     detokenizer = divot.folder.detokenizer_name(TASK)
     settings = resolve_sampler(divot.detokenizer(TASK).config, **changes)
     drawn = dataclasses.asdict(settled(divot.language_model(TASK), sampling))
