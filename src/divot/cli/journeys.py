@@ -109,7 +109,9 @@ def encode(
             workers=pool,
         )
         for name in done.replaced:
-            print_warning(f"{name}: is another file than when it was encoded. The tokens of that one are gone")
+            print_warning(
+                f"{name}: is another file than when it was encoded. The tokens of that one are gone"
+            )
         if rejects is not None:
             done.write_rejects(rejects)
     rate = done.num_clips / done.seconds if done.seconds else 0.0
