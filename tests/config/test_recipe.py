@@ -11,11 +11,13 @@ from divot.config.recipe import parse_changes, read_recipe, recipe_names
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_that_ships_can_be_read(name):
-    reads_words = "_lm" in name or name.endswith("adapt")
+    reads_words = "_lm" in name or "_adapt" in name
     changes = {"language": {"annotations": "some.jsonl"}} if reads_words else {}
     if reads_words or name.endswith(("detokenizer", "distill")):
         changes["init_model"] = "somewhere"
-    config = read_recipe(name, {"data": {"videos": "somewhere", "world_share": 0.5}, **changes})
+    if not name.endswith("critic"):
+        changes["data"] = {"videos": "somewhere", "world_share": 0.5}
+    config = read_recipe(name, changes)
     # A stage may have several recipes: the first names come first.
     assert name.startswith(f"{config.preset}_{config.stage}")
 

@@ -18,22 +18,23 @@ def batch():
 def test_loss_of_a_predictor_that_knows_the_answer_is_nothing():
     x0, noise = batch()
     times = torch.tensor([0, 400, 999])
-    loss = velocity_loss(Oracle(SCHEDULE, x0), SCHEDULE, x0, noise, times)
+    loss, clean = velocity_loss(Oracle(SCHEDULE, x0), SCHEDULE, x0, noise, times)
     torch.testing.assert_close(loss, torch.zeros(3), atol=1e-8, rtol=0)
+    torch.testing.assert_close(clean, x0, atol=1e-4, rtol=0)
 
 
 def test_loss_is_the_mean_square_of_the_error_of_each_sample():
     x0, noise = batch()
     times, off = torch.tensor([3, 400, 999]), torch.tensor([0.0, 1.0, 3.0]).view(3, 1, 1, 1, 1)
     oracle = Oracle(SCHEDULE, x0)
-    loss = velocity_loss(lambda x, t: oracle(x, t) + off, SCHEDULE, x0, noise, times)
+    loss, _ = velocity_loss(lambda x, t: oracle(x, t) + off, SCHEDULE, x0, noise, times)
     torch.testing.assert_close(loss, torch.tensor([0.0, 1.0, 9.0]), atol=1e-5, rtol=1e-5)
 
 
 def test_loss_of_half_precision_is_float32():
     x0, noise = (x.bfloat16() for x in batch())
-    loss = velocity_loss(lambda x, _times: x, SCHEDULE, x0, noise, torch.tensor([1, 2, 3]))
-    assert loss.dtype == torch.float32
+    loss, clean = velocity_loss(lambda x, _times: x, SCHEDULE, x0, noise, torch.tensor([1, 2, 3]))
+    assert loss.dtype == clean.dtype == torch.float32
 
 
 def test_asked_share_of_the_times_is_the_last_one():

@@ -16,7 +16,7 @@ from divot.train.stage import build_stage
 from divot.train.state import MovingAverage
 
 
-@pytest.mark.parametrize("stage", ["tokenizer", "distill", "detokenizer", "lm", "adapt"])
+@pytest.mark.parametrize("stage", ["tokenizer", "distill", "critic", "detokenizer", "lm", "adapt"])
 @pytest.mark.parametrize("use_muon", [False, True])
 def test_estimate_is_what_a_step_really_keeps(language_folder, stage, use_muon):
     config = TrainConfig(

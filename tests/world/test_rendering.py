@@ -1,7 +1,18 @@
 import numpy as np
 import pytest
 
-from divot.world import Background, Event, Scene, Sprite, render, render_masks, sample_scene, shapes
+from divot.world import (
+    Background,
+    Event,
+    Scene,
+    Sprite,
+    clip,
+    render,
+    render_labels,
+    render_masks,
+    sample_scene,
+    shapes,
+)
 from divot.world.shapes import canonical_angle, shape_mask
 from divot.world.track import track
 from divot.world.vocabulary import BACKGROUND_COLOURS, COLOURS, NUM_FRAMES, ROUND_SHAPES, SHAPES
@@ -175,3 +186,19 @@ def test_every_visible_sprite_leaves_clear_pixels():
                     inside = frames[frame][own[frame] == 255]
                     assert len(inside) > 8
                     assert (inside == COLOURS[state.colour]).all()
+
+
+def test_labels_are_the_shapes_that_lie_on_top():
+    scene = clip(5, 3, "train").scene
+    labels = render_labels(scene, 16)
+    assert labels.shape == (16, 16, 16)
+    masks = render_masks(scene)
+    names = {1 + SHAPES.index(sprite.shape) for sprite in scene.sprites}
+    assert set(np.unique(labels)) <= {0, *names}
+    # Where the last sprite fills a cell, it is what is told; where none is, nothing is.
+    full = masks[-1].reshape(16, 16, 4, 16, 4).min(axis=(2, 4)) == 255
+    assert (labels[full] == 1 + SHAPES.index(scene.sprites[-1].shape)).all()
+    empty = masks.max(axis=0).reshape(16, 16, 4, 16, 4).max(axis=(2, 4)) == 0
+    assert (labels[empty] == 0).all()
+    with pytest.raises(ValueError, match="divisor"):
+        render_labels(scene, 15)

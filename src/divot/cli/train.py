@@ -231,3 +231,6 @@ app.command("adapt")(
     _command("adapt", "The de-tokenizer under tokens that the language model draws for the captions.")
 )
 app.command("vae")(_command("vae", "The frame autoencoder."))
+app.command("critic")(
+    _command("critic", "A critic of shapes in latents, for the tokenizer and de-tokenizer stages.")
+)

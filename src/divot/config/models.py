@@ -120,6 +120,18 @@ class AutoencoderConfig:
 
 
 @dataclass(frozen=True)
+class CriticConfig:
+    """The critic of latents: which of some classes each latent position belongs to."""
+
+    latent_channels: int = 4
+    num_classes: int = 11
+    """With the background, which is class 0."""
+    width: int = 96
+    depth: int = 3
+    norm_groups: int = 8
+
+
+@dataclass(frozen=True)
 class ScheduleConfig:
     """The noise schedule: scaled-linear betas, optionally rescaled to zero terminal SNR; v-prediction."""
 

@@ -9,16 +9,18 @@ from divot.config.errors import RecipeError
 from divot.config.language import LanguageConfig, SourceConfig
 from divot.config.presets import PRESET_NAMES
 
-STAGES = ("vae", "tokenizer", "distill", "detokenizer", "lm", "adapt")
+STAGES = ("vae", "tokenizer", "distill", "critic", "detokenizer", "lm", "adapt")
 # Which stages use what is not for all.
 _USES = {
-    "init_model": ("tokenizer", "distill", "detokenizer", "lm", "adapt"),
+    "init_model": ("tokenizer", "distill", "critic", "detokenizer", "lm", "adapt"),
     "init_lm": ("lm",),
     "init_vae": ("vae", "tokenizer", "detokenizer"),
     "init_unet": ("tokenizer", "detokenizer"),
     "init_vit": ("tokenizer", "detokenizer"),
     "last_timestep_share": ("tokenizer", "detokenizer", "adapt"),
     "condition_drop": ("detokenizer", "adapt"),
+    "critic": ("tokenizer", "detokenizer", "adapt"),
+    "critic_weight": ("tokenizer", "detokenizer", "adapt"),
     "adaptation": ("adapt",),
     "train_vit": ("tokenizer",),
     "train_vae_encoder": ("vae",),
@@ -83,6 +85,12 @@ class AdaptationConfig:
     cache_size: int = 4096
     name: str = "generation"
     """Of the de-tokenizer in the model folder; `reconstruction` puts it in the place of the one for everything."""
+    trains: str = "detokenizer"
+    """`detokenizer`, or `writing`: the language model's head, and its connector where it has one, learn to write
+    tokens that the de-tokenizer draws the clip from; the de-tokenizer stays as it is."""
+    draw_weight: float = 0.5
+    """With `trains: writing`, of what is drawn of the tokens, beside 1 for the head's own loss, which sees to it that
+    they stay tokens of the clip."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +132,10 @@ class TrainConfig:
     """Share of the clips that are noised to the very last time of the schedule, where tokens are all there is."""
     condition_drop: float = 0.0
     """Share of the clips whose tokens are replaced by the null tokens (for guidance)."""
+    critic: str | None = None
+    """Folder made by `divot train critic`: what is drawn must look to it as the true clip does."""
+    critic_weight: float = 0.002
+    """Of the critic's verdict, nats a latent position, beside the error of v."""
     token_noise: float = 0.0
     """In the tokenizer, distill and de-tokenizer stages, the most noise on the tokens: each clip's variance is drawn
     from 0 to this, as a share of the mean square of its tokens. What is to survive it cannot be told in their last
@@ -170,8 +182,9 @@ class TrainConfig:
     def missing(self) -> dict[str, str]:
         """What the user must name and has not: the setting -> why it is needed."""
         found = {}
-        if self.stage in ("distill", "detokenizer", "lm", "adapt") and self.init_model is None:
-            found["init_model=FOLDER"] = f"the {self.stage} stage needs a tokenizer"
+        if self.stage in ("distill", "critic", "detokenizer", "lm", "adapt") and self.init_model is None:
+            needed = "an autoencoder" if self.stage == "critic" else "a tokenizer"
+            found["init_model=FOLDER"] = f"the {self.stage} stage needs {needed}"
         if self.data.world_share < 1:
             # Annotated files may stand beside their annotations.
             if self.stage in ("lm", "adapt"):
@@ -217,6 +230,18 @@ class TrainConfig:
             raise RecipeError(
                 source, "adaptation.cache_size or true_share is out of range", "Give 1 or more, and a share"
             )
+        if self.adaptation.trains not in ("detokenizer", "writing") or self.adaptation.draw_weight <= 0:
+            raise RecipeError(
+                source,
+                f"adaptation.trains is {self.adaptation.trains!r}, draw_weight {self.adaptation.draw_weight}",
+                "Give detokenizer or writing, and a weight above 0",
+            )
+        if self.adaptation.trains == "writing" and (self.adaptation.cache or self.adaptation.true_share):
+            raise RecipeError(
+                source,
+                "adaptation.cache or true_share is set, but tokens that are learned are drawn anew in each step",
+                "Leave it out, or adapt the de-tokenizer",
+            )
         if self.init_lm is not None and (self.language.is_new or self.language.backbone is not None):
             raise RecipeError(
                 source, "init_lm names a language model, but a new one is wanted", "Set language.is_new=false"
@@ -227,6 +252,14 @@ class TrainConfig:
                 raise RecipeError(
                     source, f"{name} is set, which the {self.stage} stage does not use", "Leave it out"
                 )
+        if self.stage == "critic" and self.data.world_share < 1:
+            raise RecipeError(
+                source,
+                f"data.world_share is {self.data.world_share}, but of videos nothing tells the critic what is where",
+                "Set data.world_share=1",
+            )
+        if self.critic_weight <= 0:
+            raise RecipeError(source, f"critic_weight is {self.critic_weight}", "Give a weight above 0")
         if self.data.videos is not None and self.data.world_share == 1:
             raise RecipeError(
                 source,

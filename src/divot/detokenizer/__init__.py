@@ -1,4 +1,4 @@
-"""Tokens to frames: resblocks, attention, unet, vae, schedule, objective, sampler, model, refinement."""
+"""Tokens to frames: resblocks, attention, unet, vae, schedule, objective, critic, sampler, model, refinement."""
 
 from divot.detokenizer.model import VideoDetokenizer
 

@@ -25,8 +25,8 @@ def draw_timesteps(count: int, num_timesteps: int, last_share: float, generator:
 
 def velocity_loss(
     predict: Predictor, schedule: NoiseSchedule, x0: Tensor, noise: Tensor, times_B: Tensor
-) -> Tensor:
-    """Mean squared error of v, a value a sample.
+) -> tuple[Tensor, Tensor]:
+    """Mean squared error of v, a value a sample, and the clean latents that the predicted v implies.
 
     Args:
         predict: gives v for (x_t, times).
@@ -36,10 +36,11 @@ def velocity_loss(
         times_B: [B].
 
     Returns:
-        float32 [B].
+        float32 [B], and float32 [B, ...].
 
     Source: Divot (arXiv 2412.04432), appendix A.1 (v-prediction in end-to-end training).
     """
-    v = predict(schedule.add_noise(x0, noise, times_B), times_B)
-    error = v.float() - schedule.velocity(x0, noise, times_B).float()
-    return error.pow(2).flatten(1).mean(dim=1)
+    x_t = schedule.add_noise(x0, noise, times_B)
+    v = predict(x_t, times_B).float()
+    error = v - schedule.velocity(x0, noise, times_B).float()
+    return error.pow(2).flatten(1).mean(dim=1), schedule.x0_from_velocity(x_t.float(), v, times_B)

@@ -7,6 +7,10 @@ The mixture of a token is that for the clip's caption; where tokens are written 
 before it as well. Drawn on from each other, tokens would be those of another clip that fits the caption, with its
 sprites elsewhere, and a de-tokenizer that is to make the true clip of them learns to draw nothing.
 
+Or the other way round (`adaptation.trains: writing`): what writes tokens learns to write such as the de-tokenizer draws
+the clip from. A tokenizer says some things less clearly than a de-tokenizer could draw them; the language model knows
+from the words that there is a star, and learns how to say it.
+
 Letters: B clips, F frames, N tokens a clip, D width of a token, S pixels.
 """
 
@@ -14,6 +18,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from collections.abc import Sequence as Many
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -27,7 +32,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from divot.config.errors import CheckpointError
+from divot.config.errors import CheckpointError, RecipeError
 from divot.config.files import written_whole
 from divot.config.training import TrainConfig
 from divot.data.clips import to_batch
@@ -35,21 +40,23 @@ from divot.data.shards import annotations_hash
 from divot.data.tars import is_tars
 from divot.data.tasks import LanguageDataset, task_turns
 from divot.detokenizer import VideoDetokenizer
+from divot.detokenizer.critic import ShapeCritic
 from divot.lm.batch import collate
 from divot.lm.chance import Chance
 from divot.lm.generate import unprompted
+from divot.lm.heads.diffusion import DiffusionHead
 from divot.lm.model import DivotLM
 from divot.lm.sampling import SettledSampling, TokenSampling, draw_tokens, settled
 from divot.text import WriteClip, conversation
 from divot.text.sequence import Sequence, SequenceBuilder
 from divot.tokenizer import VideoTokenizer
 from divot.train.batches import sample_chance
-from divot.train.diffusion_stage import NUM_SHOWN, denoising_loss, save_detokenizer
+from divot.train.diffusion_stage import NUM_SHOWN, denoising_loss, load_critic, save_detokenizer
 from divot.train.lm_stage import language_dataset
 from divot.train.stage import Stage
 from divot.video.clips import SEEN_FRAMES
 from divot.video.transform import signed, to_uint8
-from divot.weights.store import ModelFolder
+from divot.weights.store import ModelFolder, add_language_model, changed_copy
 
 TASK = "generate"
 # Samples whose tokens are drawn at once for the cache.
@@ -142,25 +149,41 @@ class TokenCache:
 
 
 class AdaptationModule(nn.Module):
-    """A de-tokenizer that learns, under a tokenizer and a language model that do not.
+    """A de-tokenizer that learns under a tokenizer and a language model that do not; or the writing of that model,
+    under a tokenizer and a de-tokenizer that do not.
 
     Source: Divot (arXiv 2412.04432), section 3.3.
     """
 
     def __init__(
-        self, tokenizer: VideoTokenizer, lm: DivotLM, detokenizer: VideoDetokenizer, config: TrainConfig
+        self,
+        tokenizer: VideoTokenizer,
+        lm: DivotLM,
+        detokenizer: VideoDetokenizer,
+        config: TrainConfig,
+        critic: ShapeCritic | None = None,
     ) -> None:
         super().__init__()
-        self.tokenizer, self.lm, self.detokenizer, self.config = tokenizer, lm, detokenizer, config
-        for frozen in (tokenizer, lm, detokenizer.vae):
+        self.tokenizer, self.lm, self.detokenizer, self.critic = tokenizer, lm, detokenizer, critic
+        self.config = config
+        self.trains_writing = config.adaptation.trains == "writing"
+        for frozen in self._frozen():
             frozen.requires_grad_(False)
+        if self.trains_writing:
+            for part in (lm.head, lm.connector):
+                if part is not None:
+                    part.requires_grad_(True)
         self.cache: TokenCache | None = None
         """Where the tokens of the first samples are kept."""
+
+    def _frozen(self) -> list[nn.Module]:
+        other = self.detokenizer if self.trains_writing else self.detokenizer.vae
+        return [self.tokenizer, self.lm, other, *([] if self.critic is None else [self.critic])]
 
     def train(self, mode: bool = True) -> AdaptationModule:
         """Frozen parts stay in evaluation mode."""
         super().train(mode)
-        for frozen in (self.tokenizer, self.lm, self.detokenizer.vae):
+        for frozen in self._frozen():
             frozen.eval()
         return self
 
@@ -176,24 +199,54 @@ class AdaptationModule(nn.Module):
         asked = TokenSampling(False, settings.temperature, settings.component_temperature)
         return settled(self.lm, asked)
 
-    @torch.no_grad()
-    def draw(self, batch: AdaptationBatch, true_BND: Tensor, chances: Chance) -> Tensor:
-        """Tokens [B, N, D] drawn as in generation, each in the place of the true one."""
-        lm, sampling = self.lm, self.sampling
+    def queried(self, sequences: Many[Sequence], true_BND: Tensor) -> Tensor:
+        """What the head is given, [B, N, H], of clips that sequences write; no gradient goes behind the connector."""
+        lm = self.lm
         shape = (lm.config.num_tokens, lm.config.token_width)
-        readings = [batch.sequences]
-        if sampling.text_guidance != 1:
-            readings.append((unprompted(lm, WriteClip()),) * len(batch.sequences))
-        states = []
-        for sequences in readings:
-            written = collate(sequences, (), list(true_BND.float()), lm.vocab.pad, shape).to(lm.device)
-            states.append(lm.query_states(lm.states(written), written))
-        return draw_tokens(lm, states[0], sampling, chances, *states[1:])
+        written = collate(sequences, (), list(true_BND.float()), lm.vocab.pad, shape).to(lm.device)
+        with torch.no_grad():
+            states = lm.states(written)
+        return lm.query_states(states, written)
+
+    def draw(
+        self, batch: AdaptationBatch, true_BND: Tensor, chances: Chance, queried_BNH: Tensor | None = None
+    ) -> Tensor:
+        """Tokens [B, N, D] drawn as in generation, each in the place of the true one.
+
+        Args:
+            batch: with the sequences.
+            true_BND: the clips' own tokens.
+            chances: of the draw.
+            queried_BNH: what the head is given of them, where that is known.
+        """
+        states = self.queried(batch.sequences, true_BND) if queried_BNH is None else queried_BNH
+        without = None
+        if self.sampling.text_guidance != 1:
+            unsaid = (unprompted(self.lm, WriteClip()),) * len(batch.sequences)
+            without = self.queried(unsaid, true_BND)
+        return draw_tokens(self.lm, states, self.sampling, chances, without)
 
     def forward(
         self, batch: AdaptationBatch, chances: list[torch.Generator]
     ) -> tuple[Tensor, dict[str, float]]:
-        """The de-noising loss under drawn tokens, `true_share` of them the clips' own."""
+        """The de-noising loss under drawn tokens, `true_share` of them the clips' own; where the writing is trained,
+        weighted and beside the loss of the head."""
+        clips = signed(batch.clips)
+        if self.trains_writing:
+            true = self.true_tokens(batch)
+            queried = self.queried(batch.sequences, true)
+            head = self.lm.head.loss(queried, self.lm.scaled(true))
+            tokens = self.draw(batch, true, chances, queried)
+            drawn, measures = denoising_loss(
+                self.detokenizer, clips, tokens, self.config, chances, self.critic
+            )
+            measures |= {"head": float(head.detach()), "drawn": float(drawn.detach())}
+            return head + self.config.adaptation.draw_weight * drawn, measures
+        with torch.no_grad():
+            tokens = self._tokens(batch, chances)
+        return denoising_loss(self.detokenizer, clips, tokens, self.config, chances, self.critic)
+
+    def _tokens(self, batch: AdaptationBatch, chances: list[torch.Generator]) -> Tensor:
         share = self.config.adaptation.true_share
         if self.cache is None or share > 0:
             true = self.true_tokens(batch)
@@ -205,7 +258,7 @@ class AdaptationModule(nn.Module):
             drawn = torch.cat([torch.rand(1, generator=chance) for chance in chances])
             is_true = (drawn < share).to(tokens.device)
             tokens = torch.where(is_true[:, None, None], true.to(tokens), tokens)
-        return denoising_loss(self.detokenizer, signed(batch.clips), tokens, self.config, chances)
+        return tokens
 
 
 class AdaptationStage(Stage):
@@ -222,7 +275,14 @@ class AdaptationStage(Stage):
         self.folder = ModelFolder.open(config.init_model)
         self.lm_name = self.folder.language_model_name(TASK)
         lm, detokenizer = self.folder.language_model(self.lm_name), self.folder.detokenizer(TASK)
-        self.module = AdaptationModule(self.folder.tokenizer(), lm, detokenizer, self.config)
+        if config.adaptation.trains == "writing" and isinstance(lm.head, DiffusionHead):
+            raise RecipeError(
+                "adaptation.trains",
+                "is writing, but a head of diffusion draws without a gradient",
+                "Take a language model with a mixture or a regression",
+            )
+        critic = load_critic(config.critic, detokenizer)
+        self.module = AdaptationModule(self.folder.tokenizer(), lm, detokenizer, self.config, critic)
 
     def prepare(self) -> None:
         """Draw the tokens of the cache, or read them."""
@@ -310,6 +370,10 @@ class AdaptationStage(Stage):
         contact_sheet([to_uint8(video) for pair in pairs for video in pair], path.with_suffix(".png"))
 
     def save(self, module: nn.Module, folder: Path) -> None:
-        """Write a model folder: that of init_model with this de-tokenizer in it, float16 on disk."""
+        """Write a model folder: that of init_model with this de-tokenizer, or this language model, float16 on disk."""
         assert isinstance(module, AdaptationModule)
+        if module.trains_writing:
+            with changed_copy(self.folder, folder) as beside:
+                add_language_model(beside, self.lm_name, module.lm)
+            return
         save_detokenizer(self.folder, self.config.adaptation.name, module.detokenizer, folder)

@@ -23,6 +23,7 @@ from divot.config.presets import PRESET_NAMES, preset
 from divot.config.training import TrainConfig
 from divot.data.clips import ClipDataset, to_batch
 from divot.detokenizer import VideoDetokenizer
+from divot.detokenizer.critic import ShapeCritic, verdict
 from divot.detokenizer.objective import draw_timesteps, velocity_loss
 from divot.detokenizer.vae import load_autoencoder
 from divot.layers.component import read_weights
@@ -33,8 +34,8 @@ from divot.video.transform import signed, to_uint8
 from divot.weights.contents import GENERATION, RECONSTRUCTION
 from divot.weights.store import ModelFolder, add_detokenizer, changed_copy, remove_parts, write_model_folder
 
-# Clips of a batch that are shown.
-NUM_SHOWN = 4
+# Clips of a batch that are shown, and frames of each clip that a critic looks at.
+NUM_SHOWN, NUM_CRITIC_FRAMES = 4, 4
 
 
 class DiffusionModule(nn.Module):
@@ -43,9 +44,16 @@ class DiffusionModule(nn.Module):
     Source: Divot (arXiv 2412.04432), appendix A.1.
     """
 
-    def __init__(self, tokenizer: VideoTokenizer, detokenizer: VideoDetokenizer, config: TrainConfig) -> None:
+    def __init__(
+        self,
+        tokenizer: VideoTokenizer,
+        detokenizer: VideoDetokenizer,
+        config: TrainConfig,
+        critic: ShapeCritic | None = None,
+    ) -> None:
         super().__init__()
         self.tokenizer, self.detokenizer = tokenizer, detokenizer
+        self.critic = None if critic is None else critic.requires_grad_(False)
         self.trains_tokenizer = config.stage == "tokenizer"
         self.config = config
         detokenizer.vae.requires_grad_(False)
@@ -77,7 +85,7 @@ class DiffusionModule(nn.Module):
             tokens = self.tokenizer(clips_BFCHW[:, list(SEEN_FRAMES)])
         if self.config.token_noise > 0:
             tokens = noisy(tokens, self.config.token_noise, chances)
-        return denoising_loss(self.detokenizer, clips_BFCHW, tokens, self.config, chances)
+        return denoising_loss(self.detokenizer, clips_BFCHW, tokens, self.config, chances, self.critic)
 
 
 def denoising_loss(
@@ -86,6 +94,7 @@ def denoising_loss(
     tokens_BND: Tensor,
     config: TrainConfig,
     chances: list[torch.Generator],
+    critic: ShapeCritic | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
     """Mean v-prediction error of clips under tokens, and that of the clips at the last time alone.
 
@@ -94,7 +103,8 @@ def denoising_loss(
         clips_BFCHW: [B, F, 3, S, S] in [-1, 1].
         tokens_BND: what it is told of them; those of `condition_drop` of the clips give way to the null tokens.
         config: of the run.
-        chances: of each clip: its time, noise and drop.
+        chances: of each clip: its time, noise and drop, and the frames that a critic looks at.
+        critic: its verdict is added to the error, weighted.
     """
     # float32 also under autocast: half precision would round the schedule's factors.
     latents = detokenizer.encode_frames(clips_BFCHW).float()
@@ -106,12 +116,18 @@ def denoising_loss(
         is_dropped = (drawn < config.condition_drop).to(latents.device)
         null = detokenizer.null_tokens.to(tokens_BND)
         tokens_BND = torch.where(is_dropped[:, None, None], null, tokens_BND)
-    losses = velocity_loss(
+    losses, drawn = velocity_loss(
         lambda x, t: detokenizer.predict(x, t, tokens_BND), detokenizer.schedule, latents, noise, times
     )
     is_last = times == total - 1
     last = float(losses.detach()[is_last].mean()) if bool(is_last.any()) else float("nan")
-    return losses.mean(), {"loss_last_time": last}
+    measures, loss = {"loss_last_time": last}, losses.mean()
+    if critic is not None:
+        picked = [torch.randperm(latents.shape[2], generator=one)[:NUM_CRITIC_FRAMES] for one in chances]
+        judged = verdict(critic, drawn, latents, torch.stack(picked).to(latents.device)).mean()
+        measures["critic"] = float(judged.detach())
+        loss = loss + config.critic_weight * judged
+    return loss, measures
 
 
 def _noise(like: Tensor, chance: torch.Generator) -> Tensor:
@@ -128,6 +144,21 @@ def noisy(tokens_BND: Tensor, most: float, chances: list[torch.Generator]) -> Te
     # As a share of what there is: larger tokens would not escape it.
     scale_B = (most * shares * tokens_BND.detach().float().pow(2).mean(dim=(1, 2))).sqrt()
     return tokens_BND + (scale_B[:, None, None] * noise).to(tokens_BND.dtype)
+
+
+def load_critic(folder: str | None, detokenizer: VideoDetokenizer) -> ShapeCritic | None:
+    """The critic in a folder, if one is named.
+
+    Raises:
+        CheckpointError: if it reads latents of other channels than this de-tokenizer has.
+    """
+    if folder is None:
+        return None
+    critic, wanted = ShapeCritic.from_pretrained(folder), detokenizer.config.autoencoder.latent_channels
+    if critic.config.latent_channels != wanted:
+        cause = f"reads latents of {critic.config.latent_channels} channels, and the model has {wanted}"
+        raise CheckpointError(folder, cause, "Train one on the latents of this model")
+    return critic
 
 
 class DiffusionStage(Stage):
@@ -157,7 +188,8 @@ class DiffusionStage(Stage):
 
     def _module(self, tokenizer: VideoTokenizer, detokenizer: VideoDetokenizer) -> DiffusionModule:
         """What is trained of the models that the run begins with."""
-        return DiffusionModule(tokenizer, detokenizer, self.config)
+        critic = load_critic(self.config.critic, detokenizer)
+        return DiffusionModule(tokenizer, detokenizer, self.config, critic)
 
     def data(self, length: int, rejects_file: Path) -> tuple[Any, Callable[[list[Any]], Any]]:
         """Clips at the size of the de-tokenizer's frames."""

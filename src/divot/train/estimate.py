@@ -20,6 +20,7 @@ from divot.config.models import LanguageModelConfig
 from divot.config.presets import preset
 from divot.config.training import TrainConfig
 from divot.detokenizer import VideoDetokenizer
+from divot.detokenizer.critic import ShapeCritic
 from divot.layers.component import CONFIG_FILE, Component, read_component_config
 from divot.lm.backbone import load_words, new_backbone
 from divot.lm.folder import BACKBONE_FOLDER
@@ -28,6 +29,7 @@ from divot.text.pieces import learn_pieces
 from divot.text.vocab import SPECIAL_TOKENS
 from divot.tokenizer import VideoTokenizer
 from divot.train.adapt_stage import TASK, AdaptationModule
+from divot.train.critic_stage import CriticModule, new_critic
 from divot.train.diffusion_stage import DiffusionModule
 from divot.train.distill_stage import DistillationModule
 from divot.train.lm_stage import LanguageModule, wanted_connector
@@ -145,12 +147,15 @@ def _module(config: TrainConfig) -> nn.Module:
         else:
             name = folder.detokenizer_name(TASK if config.stage == "adapt" else "reconstruct")
             detokenizer = _sized(VideoDetokenizer, folder.path / folder.contents.detokenizers[name])
+        if config.stage == "critic":
+            return CriticModule(new_critic(detokenizer), detokenizer)
+        critic = None if config.critic is None else _sized(ShapeCritic, Path(config.critic))
         if config.stage == "adapt":
             lm = _language_model(config, folder, tokenizer)
-            return AdaptationModule(tokenizer, lm, detokenizer, config)
+            return AdaptationModule(tokenizer, lm, detokenizer, config, critic)
         if config.stage == "distill":
             return DistillationModule(tokenizer, detokenizer, config)
-        return DiffusionModule(tokenizer, detokenizer, config)
+        return DiffusionModule(tokenizer, detokenizer, config, critic)
 
 
 def _sized(kind: type[C], folder: Path) -> C:

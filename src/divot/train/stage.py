@@ -63,6 +63,10 @@ def build_stage(config: TrainConfig) -> Stage:
         from divot.train.adapt_stage import AdaptationStage
 
         return AdaptationStage(config)
+    if config.stage == "critic":
+        from divot.train.critic_stage import CriticStage
+
+        return CriticStage(config)
     if config.stage == "distill":
         from divot.train.distill_stage import DistillationStage
 

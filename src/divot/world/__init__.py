@@ -9,7 +9,7 @@ Files, in the order of the flow:
     distribution.py  seed and index -> scene: the one `standard` distribution
     shapes.py        shape -> anti-aliased mask
     background.py    background -> pixels
-    rendering.py     scene -> frames uint8 [16, H, W, 3]
+    rendering.py     scene -> frames uint8 [16, H, W, 3], masks, labels
     captioning.py    scene -> words
     plans.py         scene -> the words and numbers that it can be drawn from
     clips.py         seed and index -> frames, caption, scene
@@ -25,7 +25,7 @@ from divot.world.captioning import caption, captions, still_caption
 from divot.world.clips import WorldClip, clip
 from divot.world.distribution import sample_scene
 from divot.world.preview import write_preview
-from divot.world.rendering import render, render_masks
+from divot.world.rendering import render, render_labels, render_masks
 from divot.world.scene import Background, Event, Scene, Sprite
 from divot.world.split import is_held_out, scene_triples
 
@@ -40,6 +40,7 @@ __all__ = [
     "clip",
     "is_held_out",
     "render",
+    "render_labels",
     "render_masks",
     "sample_scene",
     "scene_triples",

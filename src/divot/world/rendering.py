@@ -11,7 +11,7 @@ from divot.world.background import render_background
 from divot.world.scene import Scene
 from divot.world.shapes import SUBPIXELS, canonical_angle, mask_reach, shape_mask
 from divot.world.track import SpriteState, track
-from divot.world.vocabulary import COLOURS, NUM_FRAMES, REFERENCE_SIZE_PX
+from divot.world.vocabulary import COLOURS, NUM_FRAMES, REFERENCE_SIZE_PX, SHAPES
 
 _MIN_SIZE_PX = 16
 _MAX_SIZE_PX = 1024
@@ -70,6 +70,31 @@ def render_masks(scene: Scene, size: int = REFERENCE_SIZE_PX) -> np.ndarray:
                 rows, columns, inner_rows, inner_columns = _meeting(top, left, mask.shape[0], size)
                 masks[number, frame, rows, columns] = mask[inner_rows, inner_columns]
     return masks
+
+
+def render_labels(scene: Scene, side: int, size: int = REFERENCE_SIZE_PX) -> np.ndarray:
+    """Which shape is where, on a grid that is coarser than the frames.
+
+    Args:
+        scene: what to draw.
+        side: cells along one side of the grid, a divisor of `size`.
+        size: height and width of a frame in pixels.
+
+    Returns:
+        uint8 [16, side, side]: 0 for the background, else 1 and the place in `SHAPES` of the shape that lies on top
+        where sprites cover a sixth of a cell or more.
+
+    Raises:
+        ValueError: if `size` is not between 16 and 1024, or `side` does not divide it.
+    """
+    if side < 1 or size % side:
+        raise ValueError(f"side: got {side} cells, wanted a divisor of {size} px")
+    cell_px = size // side
+    labels = np.zeros((NUM_FRAMES, side, side), dtype=np.uint8)
+    for sprite, masks in zip(scene.sprites, render_masks(scene, size), strict=True):
+        cover = masks.reshape(NUM_FRAMES, side, cell_px, side, cell_px).mean(axis=(2, 4))
+        labels[cover >= 255 / 6] = 1 + SHAPES.index(sprite.shape)
+    return labels
 
 
 def _check_size(size: int) -> None:

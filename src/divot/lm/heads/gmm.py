@@ -77,7 +77,9 @@ class Mixture:
         else:
             is_heaviest = F.one_hot(self.logits.argmax(dim=-1), self.logits.shape[-1]).bool()
             logits = torch.zeros_like(self.logits).masked_fill(~is_heaviest, float("-inf"))
-        return replace(self, logits=logits, variances=self.variances * var_scale)
+        # The root of a product that is 0 would pass back a gradient that is no number.
+        variances = self.variances * var_scale if var_scale > 0 else torch.zeros_like(self.variances)
+        return replace(self, logits=logits, variances=variances)
 
     def nll(self, tokens_BND: Tensor) -> Tensor:
         """Negative log-likelihood of tokens: nats per dimension, averaged over B and N.
