@@ -1,7 +1,8 @@
 """Train `tiny` further on whatever is there, and measure what came of it.
 
-    python benchmarks/gpu/train_tiny.py --out OUT [--stage tokenizer|detokenizer|distill|lm|adapt] [--start MODEL]
-        [--minutes 7] [--steps N] [--parts 2] [--set NAME=VALUE ...] [--layers N] [--clips 100] [--smoke]
+    python benchmarks/gpu/train_tiny.py --out OUT [--stage tokenizer|detokenizer|distill|critic|lm|adapt]
+        [--start MODEL] [--recipe NAME] [--minutes 7] [--steps N] [--parts 2] [--set NAME=VALUE ...] [--layers N]
+        [--clips 100] [--smoke]
 
 Goes on from the weights in MODEL (the bundled ones, or OUT/model of the run before), so any number of runs can follow
 each other. The first steps are timed, and the schedule is laid over as many as the minutes hold. Writes OUT/model after
@@ -35,7 +36,7 @@ from divot.train.run import train
 from divot.weights.store import DEFAULT_LANGUAGE_MODEL, ModelFolder, add_language_model
 
 # Clips of a step. A GPU takes many more than a CPU in the same time; fewer would leave it waiting.
-BATCH_SIZES = {"tokenizer": 128, "detokenizer": 128, "distill": 512, "lm": 512, "adapt": 128}
+BATCH_SIZES = {"tokenizer": 128, "detokenizer": 128, "distill": 512, "critic": 128, "lm": 512, "adapt": 128}
 NUM_TIMED, NUM_BETWEEN = 40, 10
 # Of the minutes, that go to steps: models are built and data workers begin, twice.
 STEPS_SHARE = 0.93
@@ -81,6 +82,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--stage", choices=list(BATCH_SIZES), default="tokenizer")
     parser.add_argument("--start", default="tiny", help="preset or model folder to go on from")
+    parser.add_argument("--recipe", help="tiny_STAGE where none is named")
     parser.add_argument("--minutes", type=float, default=7.0, help="of training; measuring comes on top")
     parser.add_argument("--steps", type=int, help="over which the rates fall; as many as the minutes hold")
     parser.add_argument("--parts", type=int, default=2, help="of the time; weights are written after each")
@@ -103,7 +105,7 @@ def main() -> None:
         deepen(changes.get("init_lm", given.start), given.layers, deeper)
         changes["init_lm"] = str(deeper)
     config = read_recipe(
-        f"tiny_{given.stage}",
+        given.recipe or f"tiny_{given.stage}",
         {
             "stage": given.stage,
             "init_model": given.start,
@@ -153,7 +155,8 @@ def main() -> None:
             "date": now(),
         }
     }
-    if clips:
+    # A critic draws and says nothing.
+    if clips and given.stage != "critic":
         measured = Divot.from_pretrained(model)
         if given.stage in ("tokenizer", "detokenizer", "distill"):
             result = evaluate_world_reconstruction(measured, seed=1, count=clips)
