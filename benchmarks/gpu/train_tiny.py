@@ -155,7 +155,7 @@ def main() -> None:
             "date": now(),
         }
     }
-    # A critic draws and says nothing.
+    # A critic neither draws nor speaks: there is nothing of it to measure.
     if clips and given.stage != "critic":
         measured = Divot.from_pretrained(model)
         if given.stage in ("tokenizer", "detokenizer", "distill"):

@@ -17,6 +17,8 @@ def test_every_recipe_that_ships_can_be_read(name):
         changes["init_model"] = "somewhere"
     if not name.endswith("critic"):
         changes["data"] = {"videos": "somewhere", "world_share": 0.5}
+    if name.endswith("writing"):
+        changes["critic"] = "somewhere"
     config = read_recipe(name, changes)
     # A stage may have several recipes: the first names come first.
     assert name.startswith(f"{config.preset}_{config.stage}")
@@ -149,6 +151,7 @@ def test_settings_that_would_have_no_effect_are_refused(name, changes, named):
         ("tiny_lm", {"last_timestep_share": 0.5}, "last_timestep_share"),
         ("tiny_lm", {"adaptation": {"true_share": 0.5}}, "adaptation"),
         ("tiny_vae", {"train_vit": False}, "train_vit"),
+        ("tiny_adapt_writing", {}, "no critic"),
         ("tiny_detokenizer", {"kl_weight": 3.0, "init_model": "tiny"}, "kl_weight"),
     ],
 )

@@ -185,6 +185,8 @@ class TrainConfig:
         if self.stage in ("distill", "critic", "detokenizer", "lm", "adapt") and self.init_model is None:
             needed = "an autoencoder" if self.stage == "critic" else "a tokenizer"
             found["init_model=FOLDER"] = f"the {self.stage} stage needs {needed}"
+        if self.critic is None and self.critic_weight != TrainConfig.critic_weight:
+            found["critic=FOLDER"] = "critic_weight is set, but there is no critic"
         if self.data.world_share < 1:
             # Annotated files may stand beside their annotations.
             if self.stage in ("lm", "adapt"):

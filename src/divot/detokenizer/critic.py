@@ -15,6 +15,8 @@ from torch.nn import functional
 from divot.config.models import CriticConfig
 from divot.layers.component import Component
 
+# Of each clip, frames that a critic looks at.
+_NUM_FRAMES = 4
 # How sure the critic must be that there is something in a true latent, for it to count.
 _LEAST_SURE = 0.5
 
@@ -48,6 +50,11 @@ class ShapeCritic(Component):
 
 def _convolution(width: int, groups: int) -> tuple[nn.Module, ...]:
     return nn.GroupNorm(groups, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)
+
+
+def some_frames(num_frames: int, chances: list[torch.Generator]) -> Tensor:
+    """Frames that a critic looks at, int64 [B, 4], drawn of so many for each clip by its own chance."""
+    return torch.stack([torch.randperm(num_frames, generator=chance)[:_NUM_FRAMES] for chance in chances])
 
 
 def verdict(critic: ShapeCritic, drawn_BCFHW: Tensor, true_BCFHW: Tensor, frames_BF: Tensor) -> Tensor:

@@ -17,15 +17,15 @@ from divot.config.models import CriticConfig
 from divot.config.training import TrainConfig
 from divot.data.clips import to_batch
 from divot.detokenizer import VideoDetokenizer
-from divot.detokenizer.critic import ShapeCritic
+from divot.detokenizer.critic import ShapeCritic, some_frames
 from divot.train.stage import Stage
 from divot.video.transform import signed, to_uint8
 from divot.weights.store import ModelFolder
 from divot.world import clip, render_labels
 from divot.world.vocabulary import NUM_FRAMES, SHAPES
 
-# Frames of each clip that are read, and of a batch those that are shown.
-FRAMES_A_CLIP, NUM_SHOWN = 4, 8
+# Clips of a batch of which a frame is shown.
+NUM_SHOWN = 8
 # Most noise on the latents, as a share of their deviation: what is drawn is never as clean as what is encoded.
 MOST_NOISE = 0.3
 # What a position of the background counts; it covers most of a frame.
@@ -82,8 +82,7 @@ class CriticModule(nn.Module):
         self, batch: LabelledBatch, chances: list[torch.Generator]
     ) -> tuple[Tensor, dict[str, float]]:
         """Cross-entropy of some frames of each clip, and the share of positions inside sprites that are right."""
-        picked = [torch.randperm(NUM_FRAMES, generator=chance)[:FRAMES_A_CLIP] for chance in chances]
-        frames_BF = torch.stack(picked).to(batch.clips.device)
+        frames_BF = some_frames(NUM_FRAMES, chances).to(batch.clips.device)
         rows_B1 = torch.arange(len(frames_BF), device=frames_BF.device)[:, None]
         latents = self.detokenizer.encode_frames(signed(batch.clips[rows_B1, frames_BF])).float()
         labels_BFHW = batch.labels[rows_B1, frames_BF].long()

@@ -23,7 +23,7 @@ from divot.config.presets import PRESET_NAMES, preset
 from divot.config.training import TrainConfig
 from divot.data.clips import ClipDataset, to_batch
 from divot.detokenizer import VideoDetokenizer
-from divot.detokenizer.critic import ShapeCritic, verdict
+from divot.detokenizer.critic import ShapeCritic, some_frames, verdict
 from divot.detokenizer.objective import draw_timesteps, velocity_loss
 from divot.detokenizer.vae import load_autoencoder
 from divot.layers.component import read_weights
@@ -34,8 +34,8 @@ from divot.video.transform import signed, to_uint8
 from divot.weights.contents import GENERATION, RECONSTRUCTION
 from divot.weights.store import ModelFolder, add_detokenizer, changed_copy, remove_parts, write_model_folder
 
-# Clips of a batch that are shown, and frames of each clip that a critic looks at.
-NUM_SHOWN, NUM_CRITIC_FRAMES = 4, 4
+# Clips of a batch that are shown.
+NUM_SHOWN = 4
 
 
 class DiffusionModule(nn.Module):
@@ -123,8 +123,8 @@ def denoising_loss(
     last = float(losses.detach()[is_last].mean()) if bool(is_last.any()) else float("nan")
     measures, loss = {"loss_last_time": last}, losses.mean()
     if critic is not None:
-        picked = [torch.randperm(latents.shape[2], generator=one)[:NUM_CRITIC_FRAMES] for one in chances]
-        judged = verdict(critic, drawn, latents, torch.stack(picked).to(latents.device)).mean()
+        frames_BF = some_frames(latents.shape[2], chances).to(latents.device)
+        judged = verdict(critic, drawn, latents, frames_BF).mean()
         measures["critic"] = float(judged.detach())
         loss = loss + config.critic_weight * judged
     return loss, measures
