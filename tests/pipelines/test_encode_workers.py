@@ -16,7 +16,7 @@ from conftest import CLIPS
 from divot.config.errors import CheckpointError, DataError
 from divot.data.tokens import TokenStore
 from divot.pipelines import Divot, encode_videos
-from divot.pipelines.encode_workers import EncodeTask, Outcome, ProcessWorkers
+from divot.pipelines.encode_workers import EncodeTask, ProcessWorkers, VideoEncoder
 from divot.video.folders import list_videos
 
 NUM_VIDEOS = 12
@@ -176,18 +176,14 @@ def test_process_that_dies_is_told_and_the_next_run_goes_on(divot, folder, unbro
     assert content_of(store) == content_of(unbroken[0])
 
 
-class Sleeping:
-    """Takes two minutes for each video but the first."""
-
-    def __call__(self, task):
-        time.sleep(120 if task.name else 0)
-        return Outcome(task.name)
-
-
-def test_an_interrupt_waits_for_no_film(tmp_path):
-    tasks = [EncodeTask(name, tmp_path) for name in ("", "long", "longer")]
-    outcomes = ProcessWorkers(2, "cpu").outcomes(Sleeping(), tasks)
-    assert next(outcomes).name == ""
+def test_an_interrupt_waits_for_no_film(unbroken, tmp_path):
+    os.mkfifo(tmp_path / "endless")
+    encoder = VideoEncoder(
+        "tiny", "cpu", "float32", tmp_path, TokenStore(unbroken[0]).manifest, "crop", 1, "consecutive"
+    )
+    tasks = [EncodeTask(name, tmp_path / name) for name in ("missing", "endless", "endless")]
+    outcomes = ProcessWorkers(2, "cpu").outcomes(encoder, tasks)
+    assert next(outcomes).cause == "cannot be read (No such file or directory)"
     begin = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         outcomes.throw(KeyboardInterrupt)
