@@ -19,6 +19,7 @@ from dated_results import write_result
 from torch import Tensor
 
 from divot.evaluation.intervals import bootstrap_interval
+from divot.evaluation.world_report import score_text
 from divot.pipelines.divot import Divot
 from divot.pipelines.fidelity import seam_jump
 from divot.pipelines.film import HELD_STEPS, Seam, decode_film
@@ -51,11 +52,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--films", type=int, default=20, help="two or more")
+    parser.add_argument("--films", type=int, default=20)
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument(
-        "--smoke", action="store_true", help="two films of two clips, two steps, no corrections"
-    )
+    parser.add_argument("--smoke", action="store_true", help="a film of two clips, two steps, no corrections")
     given = parser.parse_args()
     divot = Divot.from_pretrained(given.model)
     tasks = {"rebuilt": "decode", "written": TASK, "told": STORY_TASK}
@@ -67,7 +66,7 @@ def main() -> None:
         if jump is not None:
             jumps.setdefault(kind, []).append(jump)
 
-    num_films, num_clips, steps = (2, 2, 2) if given.smoke else (given.films, NUM_CLIPS, HELD_STEPS)
+    num_films, num_clips, steps = (1, 2, 2) if given.smoke else (given.films, NUM_CLIPS, HELD_STEPS)
     corrections = 0 if given.smoke else None
     own = resolve_sampler(divot.detokenizer(TASK).config).num_steps
     joined: list[tuple[Seam, int]] = [("cut", own), ("cut", steps), ("hold", steps)]
@@ -89,7 +88,7 @@ def main() -> None:
                 note(f"{kind}, {seam}, {num_steps} steps", joints.jump)
     means = {kind: bootstrap_interval(values) for kind, values in jumps.items()}
     for kind, value in means.items():
-        print(f"{kind:<22} {value.mean:.2f} [{value.low:.2f}, {value.high:.2f}]   {len(jumps[kind])} films")
+        print(f"{kind:<22} {score_text(value, digits=2)}   {len(jumps[kind])} films")
     record = {
         "seam_jump": {kind: value.to_json() for kind, value in means.items()},
         "setting": {"clips": num_clips, "seed": given.seed},

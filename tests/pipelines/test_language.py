@@ -1,5 +1,6 @@
 """Questions, captions, conversations and clips from words: the same for the same seed, and nothing half done."""
 
+import dataclasses
 import json
 import re
 
@@ -10,7 +11,7 @@ from PIL import Image
 
 from divot import world
 from divot.config.errors import CheckpointError, RecipeError
-from divot.lm.generate import Dialogue
+from divot.lm.generate import PLAN_WORDS, Dialogue
 from divot.lm.sampling import TextSampling, TokenSampling
 from divot.pipelines.describe import answer
 from divot.pipelines.divot import Divot
@@ -270,7 +271,9 @@ def test_the_mean_has_no_chance_in_it(model):
 @pytest.mark.parametrize("queries", ["bidirectional", "autoregressive"])
 @pytest.mark.parametrize("plans", [False, True])
 @pytest.mark.parametrize("family", ["mistral", "gemma3_text"])
-def test_clips_written_side_by_side_are_those_written_alone(head, queries, plans, family):
+def test_clips_written_side_by_side_are_those_written_alone(head, queries, plans, family, monkeypatch):
+    short = dataclasses.replace(PLAN_WORDS, max_new_tokens=24)
+    monkeypatch.setattr("divot.lm.generate.PLAN_WORDS", short)
     lm = small_lm(head, queries, family)
     lm.take_plans(plans)
     texts, seeds = ["make it", "make a red star that moves"], [3, 4]

@@ -172,7 +172,7 @@ def test_kept_tokens_are_those_that_are_drawn_alone(config, tmp_path, monkeypatc
         config, adaptation=AdaptationConfig(cache=str(tmp_path / "a.safetensors"), cache_size=3)
     )
     together = prepared(settings).module.cache.tokens
-    monkeypatch.setattr("divot.train.adapt_stage._DRAWN_AT_ONCE", 1)
+    monkeypatch.setattr("divot.train.adapt_cache._DRAWN_AT_ONCE", 1)
     alone = AdaptationConfig(cache=str(tmp_path / "b.safetensors"), cache_size=3)
     one_by_one = prepared(dataclasses.replace(settings, adaptation=alone)).module.cache.tokens
     assert torch.allclose(one_by_one, together, atol=1e-4)

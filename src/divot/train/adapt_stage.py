@@ -11,34 +11,25 @@ Or the other way round (`adaptation.trains: writing`): what writes tokens learns
 the clip from. A tokenizer says some things less clearly than a de-tokenizer could draw them; the language model knows
 from the words that there is a star, and learns how to say it.
 
-Letters: B clips, F frames, N tokens a clip, D width of a token, S pixels.
+Letters: B clips, N tokens a clip, D width of a token, H of what the head is given.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from collections.abc import Sequence as Many
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import torch
 from accelerate import PartialState
-from accelerate.utils import reduce
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
-from typing_extensions import Self
 
-from divot.config.errors import CheckpointError, RecipeError
-from divot.config.files import written_whole
+from divot.config.errors import RecipeError
 from divot.config.training import TrainConfig
-from divot.data.clips import to_batch
 from divot.data.shards import annotations_hash
 from divot.data.tars import is_tars
-from divot.data.tasks import LanguageDataset, task_turns
 from divot.detokenizer import VideoDetokenizer
 from divot.detokenizer.critic import ShapeCritic
 from divot.lm.batch import collate
@@ -47,9 +38,11 @@ from divot.lm.generate import unprompted
 from divot.lm.heads.diffusion import DiffusionHead
 from divot.lm.model import DivotLM
 from divot.lm.sampling import SettledSampling, TokenSampling, draw_tokens, settled
-from divot.text import WriteClip, conversation
-from divot.text.sequence import Sequence, SequenceBuilder
+from divot.text import WriteClip
+from divot.text.sequence import Sequence
 from divot.tokenizer import VideoTokenizer
+from divot.train.adapt_batch import AdaptationBatch, AdaptationDataset, to_adaptation_batch
+from divot.train.adapt_cache import TokenCache
 from divot.train.batches import sample_chance
 from divot.train.diffusion_stage import NUM_SHOWN, denoising_loss, load_critic, save_detokenizer
 from divot.train.lm_stage import language_dataset
@@ -59,93 +52,6 @@ from divot.video.transform import signed, to_uint8
 from divot.weights.store import ModelFolder, add_language_model, changed_copy
 
 TASK = "generate"
-# Samples whose tokens are drawn at once for the cache.
-_DRAWN_AT_ONCE = 32
-
-
-@dataclass(frozen=True)
-class AdaptationSample:
-    """A clip uint8 [F, S, S, 3], the sequence in which it is written, and its number in the run."""
-
-    frames: np.ndarray
-    sequence: Sequence
-    number: int
-
-
-@dataclass(frozen=True)
-class AdaptationBatch:
-    """Clips with the sequences that write them."""
-
-    clips: Tensor
-    """uint8 [B, F, 3, S, S]."""
-    sequences: tuple[Sequence, ...]
-    """B of them."""
-    numbers: tuple[int, ...]
-    """B of them: of the samples in the run."""
-
-    def to(self, device: torch.device | str) -> Self:
-        """The same on another device."""
-        return replace(self, clips=self.clips.to(device))
-
-
-class AdaptationDataset:
-    """Clips with captions, as the lm stage's task `generation` draws them; with `period` they come again and again."""
-
-    def __init__(self, language: LanguageDataset, builder: SequenceBuilder, period: int | None) -> None:
-        self.language, self.builder, self.period = language, builder, period
-
-    def __len__(self) -> int:
-        return len(self.language)
-
-    def __getitem__(self, number: int) -> AdaptationSample:
-        """Sample `number`."""
-        number = number % self.period if self.period else number
-        record, task, rng = self.language.draw(number)
-        turns = task_turns(record, task, rng, max_questions=1)
-        sequence = self.builder.build(conversation(turns, self.language.chat_tokenizer))
-        return AdaptationSample(record.clips[0], sequence, number)
-
-
-def to_adaptation_batch(samples: list[AdaptationSample]) -> AdaptationBatch:
-    """Join samples."""
-    clips = to_batch([sample.frames for sample in samples])
-    sequences, numbers = (
-        tuple(getattr(sample, name) for sample in samples) for name in ("sequence", "number")
-    )
-    return AdaptationBatch(clips, sequences, numbers)
-
-
-def _mark(sequence: Sequence) -> int:
-    """What tells a sample's words from those of others."""
-    return zlib.crc32(repr(sequence.ids).encode())
-
-
-@dataclass(frozen=True)
-class TokenCache:
-    """Tokens that were drawn once for the first samples of a run.
-
-    Attributes:
-        file: where they are kept.
-        tokens: [M, N, D] of M samples.
-        marks: int64 [M], of the words they were drawn for.
-    """
-
-    file: Path
-    tokens: Tensor
-    marks: Tensor
-
-    def tokens_of(self, batch: AdaptationBatch) -> Tensor:
-        """Tokens [B, N, D] of a batch.
-
-        Raises:
-            CheckpointError: if a sample is of other words than when its tokens were drawn: which clip it is depends on
-                the files that can be read.
-        """
-        for number, sequence in zip(batch.numbers, batch.sequences, strict=True):
-            if _mark(sequence) != int(self.marks[number]):
-                cause = f"holds for sample {number} tokens of another clip: other files could be read when it was made"
-                raise CheckpointError(self.file, cause, "Give another file, or remove it")
-        return self.tokens[list(batch.numbers)]
 
 
 class AdaptationModule(nn.Module):
@@ -315,39 +221,22 @@ class AdaptationStage(Stage):
             f"{self.config.language.question_kinds}",
             "sampling": f"{sampling.temperature} {sampling.component_temperature} {sampling.text_guidance}",
         }
-        processes = PartialState()
-        is_there = file.exists()
         # Nobody writes before all have looked.
-        processes.wait_for_everyone()
+        is_there = file.exists()
+        PartialState().wait_for_everyone()
         if is_there:
-            remedy = "Give another file, or remove it"
-            try:
-                with safe_open(file, "pt") as stored:
-                    if stored.metadata() != label:
-                        raise CheckpointError(file, "holds tokens of another model or run", remedy)
-                    return TokenCache(file, stored.get_tensor("tokens"), stored.get_tensor("marks"))
-            except (OSError, SafetensorError) as error:
-                raise CheckpointError(file, f"cannot be read ({error})", remedy) from error
-        dataset = self._data(settings.cache_size, None)
-        shape = (self.module.lm.config.num_tokens, self.module.lm.config.token_width)
-        drawn = torch.zeros(settings.cache_size, *shape, device=processes.device)
-        marks = torch.zeros(settings.cache_size, dtype=torch.int64, device=processes.device)
-        self.module.to(processes.device)
-        firsts = range(0, settings.cache_size, _DRAWN_AT_ONCE)
-        for first in firsts[processes.process_index :: processes.num_processes]:
-            numbers = range(first, min(first + _DRAWN_AT_ONCE, settings.cache_size))
-            batch = to_adaptation_batch([dataset[number] for number in numbers]).to(processes.device)
+            return TokenCache.read(file, label)
+        module, shape = self.module, (self.module.lm.config.num_tokens, self.module.lm.config.token_width)
+
+        def draw(batch: AdaptationBatch) -> Tensor:
             # By samples, so that the tokens are the same for any number of processes.
-            chances = [sample_chance(self.config.seed, number) for number in numbers]
-            drawn[list(numbers)] = self.module.draw(batch, self.module.true_tokens(batch), chances)
-            marks[list(numbers)] = torch.tensor(list(map(_mark, batch.sequences)), device=processes.device)
-        self.module.cpu()
-        # What other processes drew is 0 here.
-        tokens, marks = (cast(Tensor, reduce(values, "sum")).cpu() for values in (drawn, marks))
-        if processes.is_main_process:
-            with written_whole(file) as beside:
-                save_file({"tokens": tokens, "marks": marks}, beside, metadata=label)
-        return TokenCache(file, tokens, marks)
+            chances = [sample_chance(self.config.seed, number) for number in batch.numbers]
+            return module.draw(batch, module.true_tokens(batch), chances)
+
+        module.to(PartialState().device)
+        cache = TokenCache.draw(file, label, self._data(settings.cache_size, None), shape, draw)
+        module.cpu()
+        return cache
 
     def _annotations(self) -> list[str]:
         """What the annotations are known by."""
