@@ -18,7 +18,6 @@ from divot.config.files import write_json
 from divot.config.models import HeadConfig
 from divot.config.recipe import read_recipe
 from divot.config.training import OptimizerConfig, TrainConfig
-from divot.evaluation.world_report import score_text
 from divot.evaluation.world_scores import evaluate_world
 from divot.lm.heads import Head, build_head
 from divot.lm.sampling import TokenSampling
@@ -123,9 +122,7 @@ def main() -> None:
             scores = evaluate_world(model, options.seed, options.clips, has_controls=False, sampling=sampling)
             told = {measure: scores.measures[measure] for measure in SHOWN}
             rows[name][way] = {measure: value.to_json() for measure, value in told.items()}
-            print(
-                name, way, *(f"{measure} {score_text(value)}" for measure, value in told.items()), flush=True
-            )
+            print(name, way, *(f"{measure} {value.text()}" for measure, value in told.items()), flush=True)
     run = {
         "steps": options.steps,
         "batch_size": options.batch_size,

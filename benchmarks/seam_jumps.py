@@ -19,7 +19,6 @@ from dated_results import write_result
 from torch import Tensor
 
 from divot.evaluation.intervals import bootstrap_interval
-from divot.evaluation.world_report import score_text
 from divot.pipelines.divot import Divot
 from divot.pipelines.fidelity import seam_jump
 from divot.pipelines.film import HELD_STEPS, Seam, decode_film
@@ -88,7 +87,7 @@ def main() -> None:
                 note(f"{kind}, {seam}, {num_steps} steps", joints.jump)
     means = {kind: bootstrap_interval(values) for kind, values in jumps.items()}
     for kind, value in means.items():
-        print(f"{kind:<22} {score_text(value, digits=2)}   {len(jumps[kind])} films")
+        print(f"{kind:<22} {value.text(digits=2)}   {len(jumps[kind])} films")
     record = {
         "seam_jump": {kind: value.to_json() for kind, value in means.items()},
         "setting": {"clips": num_clips, "seed": given.seed},

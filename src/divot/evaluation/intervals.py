@@ -32,6 +32,13 @@ class Interval:
         """As a mapping for a JSON file."""
         return asdict(self)
 
+    def text(self, digits: int = 3, unit: str = "") -> str:
+        """In a few characters, such as `24.10 dB [23.80, 24.40]`."""
+        if self.mean is None:
+            return "none"
+        told = f"{self.mean:.{digits}f} {unit}".rstrip()
+        return told if self.low is None else f"{told} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+
 
 def bootstrap_interval(
     values: Sequence[float], seed: int = 0, clips: Sequence[int] | None = None

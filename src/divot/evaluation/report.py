@@ -43,13 +43,7 @@ def write_report(result: ReconstructionResult, json_path: str | Path) -> list[Pa
 
 def measure_text(name: str, interval: Interval) -> str:
     """Mean and interval in a few characters, such as `24.10 dB [23.80, 24.40]`."""
-    if interval.mean is None:
-        return "none"
-    digits = 2 if unit(name) == "dB" else 3
-    text = f"{interval.mean:.{digits}f} {unit(name)}".rstrip()
-    if interval.low is None:
-        return text
-    return f"{text} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+    return interval.text(2 if unit(name) == "dB" else 3, unit(name))
 
 
 def _write_sheet(result: ReconstructionResult, path: Path) -> None:

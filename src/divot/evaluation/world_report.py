@@ -6,7 +6,6 @@ from html import escape
 from pathlib import Path
 
 from divot.config.files import write_json, write_text
-from divot.evaluation.intervals import Interval
 from divot.evaluation.report import STYLE
 from divot.evaluation.world_scores import PARTS, WorldExample, WorldScores
 from divot.video import contact_sheet
@@ -16,20 +15,12 @@ _FRAME_PX = 64
 _SHOWN_FRAMES = slice(0, None, 3)
 
 
-def score_text(value: Interval, digits: int = 3) -> str:
-    """Mean and interval, such as `0.912 [0.890, 0.931]`."""
-    if value.mean is None:
-        return "none"
-    text = f"{value.mean:.{digits}f}"
-    return text if value.low is None else f"{text} [{value.low:.{digits}f}, {value.high:.{digits}f}]"
-
-
 def score_rows(scores: WorldScores) -> list[tuple[str, str, int]]:
     """Name, text and number of every score, controls behind the rest."""
-    rows = [(name, score_text(value), value.n) for name, value in scores.measures.items()]
-    rows += [(f"questions: {kind}", score_text(value), value.n) for kind, value in scores.by_kind.items()]
+    rows = [(name, value.text(), value.n) for name, value in scores.measures.items()]
+    rows += [(f"questions: {kind}", value.text(), value.n) for kind, value in scores.by_kind.items()]
     for control, values in scores.controls.items():
-        rows += [(f"control {control}: {name}", score_text(v), v.n) for name, v in values.items()]
+        rows += [(f"control {control}: {name}", v.text(), v.n) for name, v in values.items()]
     return rows
 
 
