@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from divot.detokenizer.critic import ShapeCritic, verdict
 from divot.pipelines.divot import Divot
 from divot.train.run import train
 from divot.train.stage import build_stage
+from divot.weights.store import ModelFolder, add_critic
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +43,14 @@ def some_latents():
 def test_it_learns_and_is_read_back(run):
     losses = [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
-    critic = ShapeCritic.from_pretrained(run / "critic")
+    critic = ModelFolder.open(run / "model").critic()
     assert critic(torch.zeros(3, critic.config.latent_channels, 8, 8)).shape == (3, 11, 8, 8)
     assert (run / "samples" / "step_00000040.png").is_file()
 
 
 def test_verdict_is_least_for_the_true_latents_and_looks_at_the_frames_it_is_given_alone():
     torch.manual_seed(0)
-    critic = ShapeCritic(CriticConfig(latent_channels=3, num_classes=4, width=8))
+    critic = ShapeCritic(CriticConfig(latent_channels=3, classes=("star", "cross", "ring"), width=8))
     # Sure that nothing is background.
     torch.nn.init.constant_(critic.conv_out.bias, -20.0)
     critic.conv_out.bias.data[1:] = 0.0
@@ -61,7 +63,7 @@ def test_verdict_is_least_for_the_true_latents_and_looks_at_the_frames_it_is_giv
 
 
 def test_verdict_of_clips_in_which_nothing_is_seen_is_nothing():
-    critic = ShapeCritic(CriticConfig(latent_channels=3, num_classes=4, width=8))
+    critic = ShapeCritic(CriticConfig(latent_channels=3, classes=("star", "cross", "ring"), width=8))
     torch.nn.init.constant_(critic.conv_out.bias, -20.0)
     critic.conv_out.bias.data[0] = 20.0
     true, frames = some_latents()
@@ -76,7 +78,7 @@ def test_the_detokenizer_learns_under_a_critic_that_stays_as_it_is(run, model_fo
         num_steps=2,
         log_every=1,
         last_timestep_share=1.0,
-        critic=str(run / "critic"),
+        critic=str(run / "model"),
         critic_weight=1.0,
     )
     stage = build_stage(config)
@@ -94,11 +96,14 @@ def test_the_detokenizer_learns_under_a_critic_that_stays_as_it_is(run, model_fo
     assert Divot.from_pretrained(tmp_path / "run" / "model", device="cpu").detokenizer("reconstruct")
 
 
-def test_a_critic_of_other_latents_and_one_taught_by_videos_are_refused(model_folder, tmp_path):
-    ShapeCritic(CriticConfig(latent_channels=3, width=8)).save_pretrained(tmp_path / "critic")
-    config = TrainConfig(stage="detokenizer", init_model=str(model_folder), critic=str(tmp_path / "critic"))
-    with pytest.raises(CheckpointError, match="3 channels"):
+def test_a_critic_of_other_latents_none_and_one_taught_by_videos_are_refused(model_folder, tmp_path):
+    config = TrainConfig(stage="detokenizer", init_model=str(model_folder), critic=str(model_folder))
+    with pytest.raises(CheckpointError, match="has no critic"):
         build_stage(config)
+    other = shutil.copytree(model_folder, tmp_path / "model")
+    add_critic(other, ShapeCritic(CriticConfig(latent_channels=3, width=8)))
+    with pytest.raises(CheckpointError, match="3 channels"):
+        build_stage(dataclasses.replace(config, critic=str(other)))
     with pytest.raises(RecipeError, match="world_share"):
         dataclasses.replace(
             TrainConfig(stage="critic", init_model=str(model_folder)),
@@ -115,7 +120,7 @@ def writing(language_folder, run):
         num_steps=2,
         log_every=1,
         last_timestep_share=1.0,
-        critic=str(run / "critic"),
+        critic=str(run / "model"),
         adaptation=AdaptationConfig(trains="writing", temperature=0.0, component_temperature=0.0),
         optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=1, ema_decay=0.0),
     )

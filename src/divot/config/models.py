@@ -124,8 +124,8 @@ class CriticConfig:
     """The critic of latents: which of some classes each latent position belongs to."""
 
     latent_channels: int = 4
-    num_classes: int = 11
-    """With the background, which is class 0."""
+    classes: tuple[str, ...] = ()
+    """What it tells apart, in words, besides the background, which is class 0."""
     width: int = 96
     depth: int = 3
     norm_groups: int = 8

@@ -133,7 +133,7 @@ class TrainConfig:
     condition_drop: float = 0.0
     """Share of the clips whose tokens are replaced by the null tokens (for guidance)."""
     critic: str | None = None
-    """Folder made by `divot train critic`: what is drawn must look to it as the true clip does."""
+    """A model with a critic, as `divot train critic` makes one: what is drawn must look to it as the true clip does."""
     critic_weight: float = 0.002
     """Of the critic's verdict, nats a latent position, beside the error of v."""
     token_noise: float = 0.0
@@ -186,7 +186,7 @@ class TrainConfig:
             needed = "an autoencoder" if self.stage == "critic" else "a tokenizer"
             found["init_model=FOLDER"] = f"the {self.stage} stage needs {needed}"
         if self.critic is None and self.critic_weight != TrainConfig.critic_weight:
-            found["critic=FOLDER"] = "critic_weight is set, but there is no critic"
+            found["critic=MODEL"] = "critic_weight is set, but there is no critic"
         if self.data.world_share < 1:
             # Annotated files may stand beside their annotations.
             if self.stage in ("lm", "adapt"):

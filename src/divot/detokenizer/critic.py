@@ -3,10 +3,13 @@
 The mean squared error asks for the mean of all that may be meant; where tokens leave open how a star is turned, that
 is a blob, which differs from each star by little. To a network that has learned to tell shapes it is another shape.
 
-Letters: B batch of clips, C channels, F frames, H W latents, K classes, N images.
+Letters: B batch of clips, C channels, F frames, H W latents, K classes and the background, N images.
 """
 
 from __future__ import annotations
+
+import re
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +22,7 @@ from divot.layers.component import Component
 _NUM_FRAMES = 4
 # How sure the critic must be that there is something in a true latent, for it to count.
 _LEAST_SURE = 0.5
+_LEAST_SHARE = 1e-6
 
 
 class ShapeCritic(Component):
@@ -37,7 +41,7 @@ class ShapeCritic(Component):
             for _ in range(config.depth)
         )
         self.norm = nn.GroupNorm(groups, width)
-        self.conv_out = nn.Conv2d(width, config.num_classes, 1)
+        self.conv_out = nn.Conv2d(width, 1 + len(config.classes), 1)
 
     def forward(self, latents_NCHW: Tensor) -> Tensor:
         """Scores [N, K, H, W] of the classes at each position."""
@@ -81,3 +85,28 @@ def verdict(critic: ShapeCritic, drawn_BCFHW: Tensor, true_BCFHW: Tensor, frames
     losses = -(wanted * scores(drawn_BCFHW).log_softmax(dim=1)).sum(dim=1) * counts
     total, number = (x.unflatten(0, frames_BF.shape).sum(dim=(1, 2, 3)) for x in (losses, counts))
     return total / number.clamp(min=1)
+
+
+def named(critic: ShapeCritic, text: str) -> list[bool]:
+    """Of each class whether a text names it, as one or as several ("stars")."""
+    words = {*re.findall(r"\w+", text.lower())}
+    return [not words.isdisjoint((name, f"{name}s")) for name in critic.config.classes]
+
+
+def named_share(critic: ShapeCritic, drawn_BCFHW: Tensor, named_BK: Sequence[Sequence[bool]]) -> Tensor:
+    """How much of what the critic sees in drawn latents is of classes that were named.
+
+    Args:
+        critic: takes latents of these channels.
+        drawn_BCFHW: latents of B clips.
+        named_BK: of each clip and each class but the background.
+
+    Returns:
+        float32 [B], the logarithm of the share; 0 for a clip of which nothing was named.
+    """
+    scores = critic(drawn_BCFHW.transpose(1, 2).flatten(0, 1)).float()
+    seen_NK = scores.softmax(dim=1)[:, 1:].sum(dim=(2, 3))
+    seen_BK = seen_NK.unflatten(0, (len(drawn_BCFHW), -1)).sum(dim=1)
+    wanted_BK = torch.tensor(named_BK, device=seen_BK.device)
+    share = (seen_BK * wanted_BK).sum(dim=1) / seen_BK.sum(dim=1)
+    return torch.where(wanted_BK.any(dim=1), share.clamp(min=_LEAST_SHARE).log(), 0.0)

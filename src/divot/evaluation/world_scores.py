@@ -30,6 +30,7 @@ from divot.world.questions import MOTION_KINDS, Question, questions
 from divot.world.verifier import Reading, Verdict, compare, read_scene, verify
 
 if TYPE_CHECKING:
+    from divot.lm.generate import Judge
     from divot.lm.model import DivotLM
     from divot.pipelines.divot import Divot
 
@@ -263,13 +264,13 @@ def _generate(
     sampling: TokenSampling,
     tell: Progress,
 ) -> None:
-    lm = model.language_model(TASK)
+    lm, judge = model.language_model(TASK), model.judge(TASK)
     verdicts: list[Verdict] = []
     readings: list[Reading] = []
     for first in range(0, len(clips), BATCH):
         chunk = clips[first : first + BATCH]
         seeds = range(seed + first, seed + first + len(chunk))
-        written = write_batch(lm, [clip.caption for clip in chunk], seeds, sampling).tokens
+        written = write_batch(lm, [clip.caption for clip in chunk], seeds, sampling, judge=judge).tokens
         for clip, tokens, own in zip(chunk, written, seeds, strict=True):
             frames = model.decode(tokens, seed=own, task=TASK)
             readings.append(read_scene(frames))
@@ -288,16 +289,23 @@ def _generate(
         scores.measures[f"generation_{part}_shifted"] = bootstrap_interval(values, seed)
     true = [float(verify(clip.frames, clip.scene).all) for clip in clips]
     scores.measures["generation_all_true"] = bootstrap_interval(true, seed)
-    scores.measures["generation_diversity"] = bootstrap_interval(_diversity(lm, clips, seed, sampling), seed)
+    scores.measures["generation_diversity"] = bootstrap_interval(
+        _diversity(lm, judge, clips, seed, sampling), seed
+    )
 
 
 def _diversity(
-    lm: DivotLM, clips: Sequence[world.WorldClip], seed: int, sampling: TokenSampling
+    lm: DivotLM,
+    judge: Judge | None,
+    clips: Sequence[world.WorldClip],
+    seed: int,
+    sampling: TokenSampling,
 ) -> list[float]:
     """Of each prompt: root mean square difference of two draws' tokens, in the model's units of tokens."""
     spreads = []
     for index, clip in enumerate(clips[:MAX_DIVERSE_PROMPTS]):
         seeds = [seed + index + 1000 * draw for draw in range(DRAWS_A_PROMPT)]
-        draws = lm.scaled(write_batch(lm, [clip.caption] * len(seeds), seeds, sampling).tokens.to(lm.device))
+        written = write_batch(lm, [clip.caption] * len(seeds), seeds, sampling, judge=judge)
+        draws = lm.scaled(written.tokens.to(lm.device))
         spreads.append(float(2**0.5 * draws.std(dim=0).pow(2).mean().sqrt()))
     return spreads

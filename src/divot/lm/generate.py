@@ -6,7 +6,7 @@ Letters: B batch, K positions in the cache, N tokens a clip, D width of a token,
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Many
 
 import torch
@@ -31,6 +31,10 @@ from divot.text.sequence import NO_BLOCK, Sequence, said_last
 
 # Chosen as the words of a story are: two draws may go two ways. A plan that has no end is cut at its longest.
 PLAN_WORDS = TextSampling(temperature=0.7, top_p=0.9, max_new_tokens=192)
+
+Judge = Callable[[Tensor, Many[str], Many[str]], Tensor]
+"""Of clips [M, N, D], the words that each is to show and what was planned for each: float [M], more for better ones, in
+nats, to be added to the log-likelihood of the words."""
 
 
 def unprompted(model: DivotLM, answer: WriteClip | None = None, is_image: bool = False) -> Sequence:
@@ -188,6 +192,7 @@ class Dialogue:
         sampling: TokenSampling = TokenSampling(),
         is_image: bool = False,
         words: Many[str] = (),
+        judge: Judge | None = None,
     ) -> Tensor:
         """Write a clip in every row: `<vid> <frame>`, the queries, `</frame> </vid>`; gives tokens [B, N, D].
 
@@ -198,6 +203,7 @@ class Dialogue:
             is_image: write a picture.
             words: of each row, what its clip shall show; without them there is nothing to choose candidates by, and
                 one is written.
+            judge: what candidates show; asked about the half of them in which the model finds the words likeliest.
         """
         how = settled(self.model, sampling)
         if how.candidates == 1 or not words:
@@ -208,11 +214,22 @@ class Dialogue:
         written = self._write_clip(how, is_image)
         of_each = [text for text in words for _ in range(how.candidates)]
         likely = caption_log_likelihoods(self.model, written, of_each, is_image)
-        best = likely.view(rows, how.candidates).argmax(dim=1).tolist()
-        kept = [row * how.candidates + chosen for row, chosen in enumerate(best)]
+        kept = self._best(likely.view(rows, how.candidates), written, of_each, judge)
         self._take_rows(kept)
         self.generator = own
         return written[kept]
+
+    def _best(self, likely_RC: Tensor, written: Tensor, words: Many[str], judge: Judge | None) -> list[int]:
+        """The number of the best of C candidates for each of R clips, among all of them."""
+        rows, candidates = likely_RC.shape
+        scores_RJ, index_RJ = likely_RC.cpu().topk(1 if judge is None else max(2, candidates // 2))
+        index_RJ = index_RJ + candidates * torch.arange(rows)[:, None]
+        if judge is not None:
+            chosen = index_RJ.flatten().tolist()
+            texts = [words[index] for index in chosen], [self.plans[index] for index in chosen]
+            scores_RJ = scores_RJ + judge(written[chosen], *texts).view_as(scores_RJ)
+        best: list[int] = index_RJ.gather(1, scores_RJ.argmax(dim=1, keepdim=True)).flatten().tolist()
+        return best
 
     def _take_rows(self, chosen: list[int]) -> None:
         """Go on with these rows, of which one may come several times."""

@@ -22,6 +22,7 @@ from typing_extensions import Unpack
 
 from divot.config.models import DetokenizerConfig, SamplerConfig, TokenizerConfig
 from divot.detokenizer import VideoDetokenizer
+from divot.detokenizer.critic import ShapeCritic
 from divot.pipelines.clips import (
     MAX_SPREAD_CLIPS,
     Sampling,
@@ -46,6 +47,7 @@ from divot.video import CLIP_FRAMES, SEEN_FRAMES, Clip, Fit, from_uint8, to_uint
 from divot.weights.store import ModelFolder
 
 if TYPE_CHECKING:
+    from divot.lm.generate import Judge
     from divot.lm.model import DivotLM
     from divot.lm.sampling import TextSampling, TokenSampling
     from divot.pipelines.describe import Chat
@@ -155,6 +157,18 @@ class Divot:
         if name not in self._language_models:
             self._language_models[name] = self.folder.language_model(name, self.dtype).to(self.device)
         return self._language_models[name]
+
+    @cached_property
+    def critic(self) -> ShapeCritic | None:
+        """The critic of the model's latents, if it has one."""
+        critic = self.folder.critic(self.dtype)
+        return None if critic is None else critic.to(self.device)
+
+    def judge(self, task: str) -> Judge | None:
+        """What chooses among clips that the language model wrote for a task; None for a model without a critic."""
+        from divot.pipelines.judge import CriticJudge
+
+        return None if self.critic is None else CriticJudge(self, task)
 
     def ask(self, source: Source, question: str, fit: Fit = "crop", max_clips: int = MAX_SPREAD_CLIPS) -> str:
         """The answer to a question about a video or a picture; for turns and sampling see `chat`."""

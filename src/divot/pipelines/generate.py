@@ -23,7 +23,7 @@ from typing_extensions import Unpack
 
 from divot.config.errors import RecipeError
 from divot.config.files import refuse_unwritable, written_whole
-from divot.lm.generate import PLAN_WORDS, Dialogue
+from divot.lm.generate import PLAN_WORDS, Dialogue, Judge
 from divot.lm.model import DivotLM
 from divot.lm.sampling import TokenSampling, settled
 from divot.pipelines.film import Joints, Seam, decode_film
@@ -92,6 +92,7 @@ def write_batch(
     seeds: Many[int],
     sampling: TokenSampling = DEFAULT_SAMPLING,
     is_image: bool = False,
+    judge: Judge | None = None,
 ) -> Written:
     """A clip for each of B texts, side by side: each as it would be written alone, but for rounding.
 
@@ -101,14 +102,20 @@ def write_batch(
         seeds: of the draws.
         sampling: how tokens are drawn.
         is_image: ask for pictures.
+        judge: what candidates show, see `divot.pipelines.judge`.
     """
     asked = [lm.segments([Turn(video_request(text, is_image=is_image), is_image=is_image)]) for text in texts]
     chances = [torch.Generator().manual_seed(seed) for seed in seeds]
-    return _written(lm, asked, texts, chances, sampling, is_image)
+    return _written(lm, asked, texts, chances, sampling, is_image, judge=judge)
 
 
 def write_film(
-    lm: DivotLM, text: str, clips: int, seed: int, sampling: TokenSampling = DEFAULT_SAMPLING
+    lm: DivotLM,
+    text: str,
+    clips: int,
+    seed: int,
+    sampling: TokenSampling = DEFAULT_SAMPLING,
+    judge: Judge | None = None,
 ) -> Written:
     """Clips that follow each other, told as a story is whose every sentence is the text: each clip is written after
     reading the one before it, and its plan if there is one, so that it begins where that ended.
@@ -116,11 +123,13 @@ def write_film(
     The first is that of `write_batch`; one chance runs through all of them.
     """
     chance, asked = torch.Generator().manual_seed(seed), lm.segments([Turn(video_request(text))])
-    written = [_written(lm, [asked], [text], [chance], sampling)]
+    written = [_written(lm, [asked], [text], [chance], sampling, judge=judge)]
     for _ in range(1, clips):
         last = written[-1]
         told = [*story_segments("", "".join(last.plans)), Words(text, is_learned=True)]
-        written.append(_written(lm, [asked + told], [text], [chance], sampling, before=list(last.tokens)))
+        written.append(
+            _written(lm, [asked + told], [text], [chance], sampling, before=list(last.tokens), judge=judge)
+        )
     plans = tuple(plan for one in written for plan in one.plans)
     return Written(torch.cat([one.tokens for one in written]), plans)
 
@@ -133,6 +142,7 @@ def _written(
     sampling: TokenSampling,
     is_image: bool = False,
     before: Many[Tensor] = (),
+    judge: Judge | None = None,
 ) -> Written:
     builder = lm.builder()
     prompts = [builder.build(segments) for segments in asked]
@@ -147,7 +157,7 @@ def _written(
         raise RecipeError("prompt", cause, "Say it in fewer words")
     # A clip that was written is read back.
     dialogue = Dialogue(lm, prompts, before, chances, before)
-    tokens = dialogue.write_clip(sampling, is_image, words).cpu()
+    tokens = dialogue.write_clip(sampling, is_image, words, judge).cpu()
     return Written(tokens, tuple(dialogue.plans) if lm.config.plans else ())
 
 
@@ -192,14 +202,14 @@ def each_generated(
         raise RecipeError("clips", f"is {clips}, but a picture has no clips", "Leave out --clips or --image")
     # Before the language model works for long.
     resolve_sampler(divot.detokenizer(TASK).config, **changes)
-    lm = divot.language_model(TASK)
+    lm, judge = divot.language_model(TASK), divot.judge(TASK)
     for index in range(count):
         begin, own, joints = time.perf_counter(), seed + index, None
         if clips > 1:
-            tokens, plans = write_film(lm, text, clips, own, sampling)
+            tokens, plans = write_film(lm, text, clips, own, sampling, judge)
             frames, joints = decode_film(divot, tokens, own, seam, **changes)
         else:
-            written = write_batch(lm, [text], [own], sampling, is_image)
+            written = write_batch(lm, [text], [own], sampling, is_image, judge)
             tokens, plans = written.tokens[0], written.plans
             frames = divot.decode(tokens, seed=own, task=TASK, **changes)
         # All frames of a still clip are the same picture; the middle one is the safest.

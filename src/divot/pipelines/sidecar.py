@@ -24,10 +24,12 @@ def sidecar_path(output: str | Path) -> Path:
 
 def describe_model(divot: Divot) -> dict[str, Any]:
     """Whose weights these are, where they run and in which type."""
+    critic_hash = divot.folder.critic_hash
     return {
         "source": divot.source,
         "preset": divot.folder.preset,
         "tokenizer_hash": divot.folder.tokenizer_hash,
+        **({} if critic_hash is None else {"critic_hash": critic_hash}),
         "device": str(divot.device),
         "dtype": str(divot.dtype).removeprefix("torch."),
     }

@@ -117,7 +117,7 @@ def tell_story(
         sentence = _say_sentence(lm, dialogue, words)
         if on_sentence is not None:
             on_sentence(sentence)
-        tokens = dialogue.write_clip(sampling, words=[sentence])[0].cpu()
+        tokens = dialogue.write_clip(sampling, words=[sentence], judge=divot.judge(TASK))[0].cpu()
         dialogue.read([lm.builder().continuation([], [ReadClips()])], [tokens])
         frames = divot.decode(tokens, seed=seed + number, task=TASK, **changes)
         yield StoryClip(sentence, tokens, frames, seed + number, dialogue.plans[0])

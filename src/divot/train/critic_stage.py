@@ -20,7 +20,7 @@ from divot.detokenizer import VideoDetokenizer
 from divot.detokenizer.critic import ShapeCritic, some_frames
 from divot.train.stage import Stage
 from divot.video.transform import signed, to_uint8
-from divot.weights.store import ModelFolder
+from divot.weights.store import ModelFolder, add_critic, changed_copy
 from divot.world import clip, render_labels
 from divot.world.vocabulary import NUM_FRAMES, SHAPES
 
@@ -106,7 +106,7 @@ class CriticModule(nn.Module):
 def new_critic(detokenizer: VideoDetokenizer) -> ShapeCritic:
     """A critic of Sprite World's shapes in the latents of a de-tokenizer, with random weights."""
     channels = detokenizer.config.autoencoder.latent_channels
-    return ShapeCritic(CriticConfig(latent_channels=channels, num_classes=1 + len(SHAPES)))
+    return ShapeCritic(CriticConfig(latent_channels=channels, classes=SHAPES))
 
 
 class CriticStage(Stage):
@@ -117,7 +117,8 @@ class CriticStage(Stage):
     def __init__(self, config: TrainConfig) -> None:
         assert config.init_model is not None
         self.config = config
-        detokenizer = ModelFolder.open(config.init_model).detokenizer("reconstruct")
+        self.folder = ModelFolder.open(config.init_model)
+        detokenizer = self.folder.detokenizer("reconstruct")
         self.size_px = detokenizer.config.frame_size
         self.side = self.size_px // detokenizer.config.autoencoder.downsampling
         self.module = CriticModule(new_critic(detokenizer), detokenizer)
@@ -139,9 +140,10 @@ class CriticStage(Stage):
         contact_sheet([to_uint8(signed(frames[:, 0])), *maps], path.with_suffix(".png"))
 
     def save(self, module: nn.Module, folder: Path) -> None:
-        """Write the critic as a component folder, float16 on disk."""
+        """Write a model folder: that of init_model with this critic, float16 on disk."""
         assert isinstance(module, CriticModule)
-        module.critic.save_pretrained(folder, torch.float16)
+        with changed_copy(self.folder, folder) as beside:
+            add_critic(beside, module.critic)
 
 
 def _painted(labels: np.ndarray) -> np.ndarray:

@@ -146,18 +146,22 @@ def noisy(tokens_BND: Tensor, most: float, chances: list[torch.Generator]) -> Te
     return tokens_BND + (scale_B[:, None, None] * noise).to(tokens_BND.dtype)
 
 
-def load_critic(folder: str | None, detokenizer: VideoDetokenizer) -> ShapeCritic | None:
-    """The critic in a folder, if one is named.
+def load_critic(model: str | None, detokenizer: VideoDetokenizer) -> ShapeCritic | None:
+    """The critic of a model, if one is named.
 
     Raises:
-        CheckpointError: if it reads latents of other channels than this de-tokenizer has.
+        CheckpointError: if the model has none, or it reads latents of other channels than this de-tokenizer has.
     """
-    if folder is None:
+    if model is None:
         return None
-    critic, wanted = ShapeCritic.from_pretrained(folder), detokenizer.config.autoencoder.latent_channels
+    critic, wanted = ModelFolder.open(model).critic(), detokenizer.config.autoencoder.latent_channels
+    if critic is None:
+        raise CheckpointError(
+            model, "has no critic", "Train one: `divot train critic RUN`, and give RUN/model"
+        )
     if critic.config.latent_channels != wanted:
         cause = f"reads latents of {critic.config.latent_channels} channels, and the model has {wanted}"
-        raise CheckpointError(folder, cause, "Train one on the latents of this model")
+        raise CheckpointError(model, cause, "Train one on the latents of this model")
     return critic
 
 

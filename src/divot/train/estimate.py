@@ -149,13 +149,22 @@ def _module(config: TrainConfig) -> nn.Module:
             detokenizer = _sized(VideoDetokenizer, folder.path / folder.contents.detokenizers[name])
         if config.stage == "critic":
             return CriticModule(new_critic(detokenizer), detokenizer)
-        critic = None if config.critic is None else _sized(ShapeCritic, Path(config.critic))
+        critic = _critic(config.critic)
         if config.stage == "adapt":
             lm = _language_model(config, folder, tokenizer)
             return AdaptationModule(tokenizer, lm, detokenizer, config, critic)
         if config.stage == "distill":
             return DistillationModule(tokenizer, detokenizer, config)
         return DiffusionModule(tokenizer, detokenizer, config, critic)
+
+
+def _critic(model: str | None) -> ShapeCritic | None:
+    if model is None:
+        return None
+    folder = ModelFolder.open(model)
+    return (
+        None if folder.contents.critic is None else _sized(ShapeCritic, folder.path / folder.contents.critic)
+    )
 
 
 def _sized(kind: type[C], folder: Path) -> C:

@@ -1,7 +1,7 @@
 """The one training loop: clips in, steps, measures, pictures, checkpoints, weights out.
 
 A run lives in a folder: config.yaml, metrics.jsonl, tensorboard/, samples/, checkpoints/, and the
-weights in model/ (vae/ and critic/ for those stages). The same command on the same folder goes on from its last
+weights in model/ (vae/ for that stage). The same command on the same folder goes on from its last
 checkpoint.
 """
 
@@ -145,7 +145,7 @@ def _go_on(
     stop = _StopSignal()
     seen_since, since, skipped_in_a_row = 0, time.monotonic(), 0
     since_log: dict[str, list[float]] = {}
-    weights = run / (config.stage if config.stage in ("vae", "critic") else "model")
+    weights = run / ("vae" if config.stage == "vae" else "model")
     was_stopped = False
     with stop, CheckpointWriter(run / "checkpoints", config.keep_checkpoints, accelerator) as writer:
         for parts in steps(config, stage, state.step, run / "rejects.jsonl", accelerator):

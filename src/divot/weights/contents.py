@@ -15,6 +15,7 @@ from divot.layers.component import CONFIG_FILE, WEIGHTS_FILE
 MODEL_FILE = "model.json"
 FORMAT = 1
 TOKENIZER_FOLDER = "tokenizer"
+CRITIC_FOLDER = "critic"
 RECONSTRUCTION, GENERATION = "reconstruction", "generation"
 DEFAULT_TASKS = {
     "reconstruct": RECONSTRUCTION,
@@ -53,6 +54,8 @@ class ModelContents:
     """Name of each language model -> its folder."""
     tasks: dict[str, str] = field(default_factory=lambda: dict(DEFAULT_TASKS))
     """Task -> name of the de-tokenizer it uses."""
+    critic: str | None = None
+    """Folder of the critic of its latents, if it has one."""
 
 
 def read_contents(folder: Path) -> ModelContents:
@@ -71,6 +74,7 @@ def read_contents(folder: Path) -> ModelContents:
         raise CheckpointError(path, "is not JSON", "Copy the folder again") from error
     contents = _checked_contents(path, values)
     folders = [contents.tokenizer, *contents.detokenizers.values(), *contents.language_models.values()]
+    folders += [] if contents.critic is None else [contents.critic]
     for name in folders:
         if not name or Path(name).is_absolute() or ".." in Path(name).parts:
             raise CheckpointError(path, f"names the folder {name!r}", "Name folders inside the model folder")
@@ -95,7 +99,7 @@ def _checked_contents(path: Path, values: Any) -> ModelContents:
         mapping = values.get(key, {})
         if not isinstance(mapping, dict) or not all(isinstance(v, str) for v in mapping.values()):
             raise CheckpointError(path, f"'{key}' is {mapping!r}", "Give a mapping of names to names")
-    for key, kinds in (("preset", (str, type(None))), ("tokenizer", (str,))):
+    for key, kinds in (("preset", (str, type(None))), ("tokenizer", (str,)), ("critic", (str, type(None)))):
         if key in values and not isinstance(values[key], kinds):
             raise CheckpointError(path, f"'{key}' is {values[key]!r}", "Give a name")
     return ModelContents(**values)

@@ -188,6 +188,7 @@ def _model_notes(folder: Path) -> list[str]:
     contents = read_contents(folder)
     notes = [f"task {task}: de-tokenizer {name}" for task, name in contents.tasks.items()]
     notes += [f"language model {name}: folder {place}" for name, place in contents.language_models.items()]
+    notes += [] if contents.critic is None else [f"critic: folder {contents.critic}"]
     return notes
 
 

@@ -5,6 +5,7 @@ model/
   tokenizer/{config.json, model.safetensors}
   detokenizer/{config.json, model.safetensors}       one such folder a named de-tokenizer
   lm/{config.json, model.safetensors, backbone/}     one such folder a named language model
+  critic/{config.json, model.safetensors}            for a model that has one
 
 What model.json says is in `contents`.
 """
@@ -26,10 +27,12 @@ from divot.config.errors import CheckpointError
 from divot.config.files import written_whole
 from divot.config.presets import PRESET_NAMES
 from divot.detokenizer import VideoDetokenizer
+from divot.detokenizer.critic import ShapeCritic
 from divot.layers.component import CONFIG_FILE, WEIGHTS_FILE, local_folder
 from divot.tokenizer import VideoTokenizer
 from divot.weights.contents import (
     BACKBONE_CONFIG,
+    CRITIC_FOLDER,
     DEFAULT_LANGUAGE_MODEL,
     DEFAULT_TASKS,
     GENERATION,
@@ -56,6 +59,7 @@ __all__ = [
     "MODEL_FILE",
     "RECONSTRUCTION",
     "ModelFolder",
+    "add_critic",
     "add_detokenizer",
     "add_language_model",
     "read_contents",
@@ -169,6 +173,16 @@ class ModelFolder:
             CheckpointError: if the task is unknown, or the model has none for it.
         """
         return self._language_models.for_task(task, LANGUAGE_TASKS, LANGUAGE_TASKS)
+
+    def critic(self, dtype: torch.dtype | None = torch.float32) -> ShapeCritic | None:
+        """The critic of the model's latents, in evaluation mode, if it has one."""
+        place = self.contents.critic
+        return None if place is None else ShapeCritic.from_pretrained(self.path, place, dtype)
+
+    @cached_property
+    def critic_hash(self) -> str | None:
+        """sha256 (hex) over the critic's config.json and weights; None for a model without one."""
+        return None if self.contents.critic is None else self._hash(self.contents.critic)
 
     @cached_property
     def tokenizer_hash(self) -> str:
@@ -329,6 +343,19 @@ def add_language_model(
         CheckpointError: if there is no model folder.
     """
     return _add_part(Path(folder), "language_models", name, language_model_folder(name), lm, dtype)
+
+
+def add_critic(folder: str | Path, critic: ShapeCritic, dtype: torch.dtype | None = torch.float16) -> None:
+    """Put a critic into a model folder, in place of the one it has.
+
+    Raises:
+        CheckpointError: if there is no model folder.
+    """
+    folder = Path(folder)
+    contents = read_contents(folder)
+    place = contents.critic or CRITIC_FOLDER
+    critic.save_pretrained(folder / place, dtype)
+    write_contents(folder, replace(contents, critic=place))
 
 
 def remove_parts(
