@@ -55,7 +55,7 @@ def knowing(monkeypatch):
         monkeypatch.setattr(
             world_scores,
             "write_batch",
-            lambda lm, texts, seeds, sampling: Written(
+            lambda lm, texts, seeds, sampling, judge: Written(
                 torch.stack([torch.full((64, 8), float(list(told).index(text))) for text in texts]), ()
             ),
         )
