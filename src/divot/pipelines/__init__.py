@@ -12,6 +12,7 @@ sidecar.py       the record beside each output: settings, seed, versions, model
 info.py          what is installed
 describe.py      a video and words -> words: questions, captions, conversations
 generate.py      words -> clips
+judge.py         which of several clips shows what the words name
 story.py         words -> a story in words and clips
 story_files.py   a story as a folder, and back
 story_data.py    films -> stories to learn from
