@@ -57,7 +57,7 @@ def main() -> None:
     given = parser.parse_args()
     divot = Divot.from_pretrained(given.model)
     tasks = {"rebuilt": "decode", "written": TASK, "told": STORY_TASK}
-    lm, size_px = divot.language_model(TASK), divot.tokenizer_config.frame_size
+    lm, judge, size_px = divot.language_model(TASK), divot.judge(TASK), divot.tokenizer_config.frame_size
     jumps: dict[str, list[float]] = {}
 
     def note(kind: str, jump: float | None) -> None:
@@ -76,7 +76,7 @@ def main() -> None:
         words = clip(given.seed, number, "test").caption
         tokens = {
             "rebuilt": torch.stack([divot.encode_clip(one) for one in clips]),
-            "written": write_film(lm, words, num_clips, given.seed + number).tokens,
+            "written": write_film(lm, words, num_clips, given.seed + number, judge=judge).tokens,
             "told": told_clips(divot, given.seed, number, num_clips),
         }
         for kind, rows in tokens.items():

@@ -126,7 +126,7 @@ class CriticConfig:
     latent_channels: int = 4
     classes: tuple[str, ...] = ()
     """What it tells apart, in words, besides the background, which is class 0."""
-    width: int = 96
+    width: int = 80
     depth: int = 3
     norm_groups: int = 8
 
