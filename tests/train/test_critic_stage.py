@@ -170,6 +170,7 @@ def test_what_is_drawn_of_written_tokens_reaches_the_head_and_nothing_else(writi
         ({"cache": "tokens.safetensors"}, "cache"),
         ({"true_share": 0.5}, "true_share"),
         ({"trains": "reading"}, "trains"),
+        ({"name": "reconstruction"}, "name"),
     ],
 )
 def test_settings_that_do_not_go_with_writing_are_refused(writing, changes, told):

@@ -244,6 +244,12 @@ class TrainConfig:
                 "adaptation.cache or true_share is set, but tokens that are learned are drawn anew in each step",
                 "Leave it out, or adapt the de-tokenizer",
             )
+        if self.adaptation.trains == "writing" and self.adaptation.name != AdaptationConfig.name:
+            raise RecipeError(
+                source,
+                f"adaptation.name is {self.adaptation.name!r}, but no de-tokenizer is written",
+                "Leave it out, or adapt the de-tokenizer",
+            )
         if self.init_lm is not None and (self.language.is_new or self.language.backbone is not None):
             raise RecipeError(
                 source, "init_lm names a language model, but a new one is wanted", "Set language.is_new=false"
