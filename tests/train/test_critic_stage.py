@@ -13,6 +13,7 @@ from divot.config.models import CriticConfig
 from divot.config.training import AdaptationConfig, OptimizerConfig, TrainConfig
 from divot.detokenizer.critic import ShapeCritic, verdict
 from divot.pipelines.divot import Divot
+from divot.train.estimate import estimate
 from divot.train.run import train
 from divot.train.stage import build_stage
 from divot.weights.store import ModelFolder, add_critic
@@ -100,6 +101,8 @@ def test_a_critic_of_other_latents_none_and_one_taught_by_videos_are_refused(mod
     config = TrainConfig(stage="detokenizer", init_model=str(model_folder), critic=str(model_folder))
     with pytest.raises(CheckpointError, match="has no critic"):
         build_stage(config)
+    with pytest.raises(CheckpointError, match="has no critic"):
+        estimate(config)
     other = shutil.copytree(model_folder, tmp_path / "model")
     add_critic(other, ShapeCritic(CriticConfig(latent_channels=3, width=8)))
     with pytest.raises(CheckpointError, match="3 channels"):

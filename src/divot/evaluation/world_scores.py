@@ -30,7 +30,6 @@ from divot.world.questions import MOTION_KINDS, Question, questions
 from divot.world.verifier import Reading, Verdict, compare, read_scene, verify
 
 if TYPE_CHECKING:
-    from divot.lm.generate import Judge
     from divot.lm.model import DivotLM
     from divot.pipelines.divot import Divot
 
@@ -290,19 +289,15 @@ def _generate(
     true = [float(verify(clip.frames, clip.scene).all) for clip in clips]
     scores.measures["generation_all_true"] = bootstrap_interval(true, seed)
     scores.measures["generation_diversity"] = bootstrap_interval(
-        _diversity(lm, judge, clips, seed, sampling), seed
+        _diversity(model, clips, seed, sampling), seed
     )
 
 
 def _diversity(
-    lm: DivotLM,
-    judge: Judge | None,
-    clips: Sequence[world.WorldClip],
-    seed: int,
-    sampling: TokenSampling,
+    model: Divot, clips: Sequence[world.WorldClip], seed: int, sampling: TokenSampling
 ) -> list[float]:
     """Of each prompt: root mean square difference of two draws' tokens, in the model's units of tokens."""
-    spreads = []
+    lm, judge, spreads = model.language_model(TASK), model.judge(TASK), []
     for index, clip in enumerate(clips[:MAX_DIVERSE_PROMPTS]):
         seeds = [seed + index + 1000 * draw for draw in range(DRAWS_A_PROMPT)]
         written = write_batch(lm, [clip.caption] * len(seeds), seeds, sampling, judge=judge)

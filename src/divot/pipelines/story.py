@@ -103,7 +103,7 @@ def tell_story(
         raise RecipeError("clips", f"is {count}", "Give 1 or more")
     # Before the first sentence is said.
     resolve_sampler(divot.detokenizer(TASK).config, **changes)
-    lm = divot.language_model(TASK)
+    lm, judge = divot.language_model(TASK), divot.judge(TASK)
     shown = []
     if isinstance(first_clip, Tensor):
         shown = [first_clip]
@@ -117,7 +117,7 @@ def tell_story(
         sentence = _say_sentence(lm, dialogue, words)
         if on_sentence is not None:
             on_sentence(sentence)
-        tokens = dialogue.write_clip(sampling, words=[sentence], judge=divot.judge(TASK))[0].cpu()
+        tokens = dialogue.write_clip(sampling, words=[sentence], judge=judge)[0].cpu()
         dialogue.read([lm.builder().continuation([], [ReadClips()])], [tokens])
         frames = divot.decode(tokens, seed=seed + number, task=TASK, **changes)
         yield StoryClip(sentence, tokens, frames, seed + number, dialogue.plans[0])

@@ -146,6 +146,19 @@ def noisy(tokens_BND: Tensor, most: float, chances: list[torch.Generator]) -> Te
     return tokens_BND + (scale_B[:, None, None] * noise).to(tokens_BND.dtype)
 
 
+def critic_folder(model: str) -> Path:
+    """Where the critic of a model is.
+
+    Raises:
+        CheckpointError: if it has none.
+    """
+    folder = ModelFolder.open(model)
+    if folder.contents.critic is None:
+        remedy = "Train one: `divot train critic RUN`, and give RUN/model"
+        raise CheckpointError(model, "has no critic", remedy)
+    return folder.path / folder.contents.critic
+
+
 def load_critic(model: str | None, detokenizer: VideoDetokenizer) -> ShapeCritic | None:
     """The critic of a model, if one is named.
 
@@ -154,11 +167,8 @@ def load_critic(model: str | None, detokenizer: VideoDetokenizer) -> ShapeCritic
     """
     if model is None:
         return None
-    critic, wanted = ModelFolder.open(model).critic(), detokenizer.config.autoencoder.latent_channels
-    if critic is None:
-        raise CheckpointError(
-            model, "has no critic", "Train one: `divot train critic RUN`, and give RUN/model"
-        )
+    critic = ShapeCritic.from_pretrained(critic_folder(model))
+    wanted = detokenizer.config.autoencoder.latent_channels
     if critic.config.latent_channels != wanted:
         cause = f"reads latents of {critic.config.latent_channels} channels, and the model has {wanted}"
         raise CheckpointError(model, cause, "Train one on the latents of this model")

@@ -30,7 +30,7 @@ from divot.text.vocab import SPECIAL_TOKENS
 from divot.tokenizer import VideoTokenizer
 from divot.train.adapt_stage import TASK, AdaptationModule
 from divot.train.critic_stage import CriticModule, new_critic
-from divot.train.diffusion_stage import DiffusionModule
+from divot.train.diffusion_stage import DiffusionModule, critic_folder
 from divot.train.distill_stage import DistillationModule
 from divot.train.lm_stage import LanguageModule, wanted_connector
 from divot.train.muon import Muon
@@ -149,22 +149,13 @@ def _module(config: TrainConfig) -> nn.Module:
             detokenizer = _sized(VideoDetokenizer, folder.path / folder.contents.detokenizers[name])
         if config.stage == "critic":
             return CriticModule(new_critic(detokenizer), detokenizer)
-        critic = _critic(config.critic)
+        critic = None if config.critic is None else _sized(ShapeCritic, critic_folder(config.critic))
         if config.stage == "adapt":
             lm = _language_model(config, folder, tokenizer)
             return AdaptationModule(tokenizer, lm, detokenizer, config, critic)
         if config.stage == "distill":
             return DistillationModule(tokenizer, detokenizer, config)
         return DiffusionModule(tokenizer, detokenizer, config, critic)
-
-
-def _critic(model: str | None) -> ShapeCritic | None:
-    if model is None:
-        return None
-    folder = ModelFolder.open(model)
-    return (
-        None if folder.contents.critic is None else _sized(ShapeCritic, folder.path / folder.contents.critic)
-    )
 
 
 def _sized(kind: type[C], folder: Path) -> C:

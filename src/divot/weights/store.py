@@ -345,8 +345,8 @@ def add_language_model(
     return _add_part(Path(folder), "language_models", name, language_model_folder(name), lm, dtype)
 
 
-def add_critic(folder: str | Path, critic: ShapeCritic, dtype: torch.dtype | None = torch.float16) -> None:
-    """Put a critic into a model folder, in place of the one it has.
+def add_critic(folder: str | Path, critic: ShapeCritic) -> None:
+    """Put a critic into a model folder, in place of the one it has, float16 on disk.
 
     Raises:
         CheckpointError: if there is no model folder.
@@ -354,7 +354,7 @@ def add_critic(folder: str | Path, critic: ShapeCritic, dtype: torch.dtype | Non
     folder = Path(folder)
     contents = read_contents(folder)
     place = contents.critic or CRITIC_FOLDER
-    critic.save_pretrained(folder / place, dtype)
+    critic.save_pretrained(folder / place, torch.float16)
     write_contents(folder, replace(contents, critic=place))
 
 
