@@ -15,6 +15,7 @@ from divot.pipelines.divot import Divot
 from divot.pipelines.generate import write_batch, write_generated
 from divot.weights.inspect import inspect_path
 from divot.weights.store import ModelFolder, add_critic
+from divot.world import clip
 
 CONFIG = CriticConfig(latent_channels=8, classes=("star", "cross"), width=8)
 
@@ -102,6 +103,19 @@ def test_a_clip_is_judged_by_its_words_or_else_its_plan_and_alone_as_beside_othe
     # Of what cannot be judged nothing is drawn.
     monkeypatch.setattr(judge.detokenizer, "sample_latents", None)
     assert judge(tokens[:1], ["Ruby moves"], [""])[0] == 0
+
+
+def test_the_judge_of_tiny_tells_what_a_clip_shows_from_what_it_does_not():
+    tiny = Divot.from_pretrained("tiny", device="cpu")
+    judge, right = tiny.judge("generate"), 0
+    drawn = (clip(11, number, "test", 64) for number in range(100))
+    alone = [one for one in drawn if len(one.scene.sprites) == 1][:8]
+    for one, other in zip(alone, alone[1:] + alone[:1], strict=True):
+        names = [each.scene.sprites[0].shape for each in (one, other)]
+        tokens = tiny.encode_clip(one.frames).expand(2, -1, -1)
+        scores = judge(tokens, [f"a {name}" for name in names], ["", ""])
+        right += int(scores[0] > scores[1] or names[0] == names[1])
+    assert right >= 7
 
 
 def test_what_was_judged_is_in_the_record_by_whom(model, language_folder, tmp_path):
