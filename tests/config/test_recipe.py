@@ -13,7 +13,7 @@ from divot.config.recipe import parse_changes, read_recipe, recipe_names
 def test_every_recipe_that_ships_can_be_read(name):
     reads_words = "_lm" in name or "_adapt" in name
     changes = {"language": {"annotations": "some.jsonl"}} if reads_words else {}
-    if reads_words or name.endswith(("detokenizer", "distill")):
+    if reads_words or name.endswith(("tokenizer", "distill")):
         changes["init_model"] = "somewhere"
     if not name.endswith("critic"):
         changes["data"] = {"videos": "somewhere", "world_share": 0.5}
@@ -102,7 +102,7 @@ def test_a_task_that_is_named_by_itself_leaves_the_others():
 )
 def test_settings_that_would_train_nothing_or_something_else_are_refused(change, named):
     with pytest.raises(RecipeError, match=named):
-        read_recipe("tiny_tokenizer", parse_changes(["data.videos=v", change]))
+        read_recipe("tiny_tokenizer", parse_changes(["init_vae=v", "data.videos=v", change]))
 
 
 @pytest.mark.parametrize(
@@ -143,8 +143,9 @@ def test_settings_that_would_have_no_effect_are_refused(name, changes, named):
         ("tiny_tokenizer", {"language": {"annotations": "webvid:a.csv"}}, "reads no words"),
         ("tiny_adapt", {"language": {"prompt_drop": 0.1}}, "prompt_drop"),
         ("tiny_adapt", {"token_noise": 0.1}, "token_noise"),
-        ("tiny_tokenizer", {"token_noise": -0.1}, "token_noise"),
-        ("tiny_tokenizer", {"distillation": {"num_tokens": 16}}, "distillation"),
+        ("tiny_tokenizer", {"token_noise": -0.1, "init_vae": "v"}, "token_noise"),
+        ("tiny_tokenizer", {"distillation": {"num_tokens": 16}, "init_vae": "v"}, "distillation"),
+        ("tiny_tokenizer", {}, "autoencoder"),
         ("tiny_distill", {"distillation": {"num_tokens": 0}}, "distillation"),
         ("tiny_distill", {"init_model": None}, "tokenizer"),
         ("tiny_distill", {"condition_drop": 0.1}, "condition_drop"),

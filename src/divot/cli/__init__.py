@@ -11,7 +11,7 @@
     data.py         data story, check, shards, datasets
     world.py        world preview
     evaluate.py     evaluate reconstruction, world
-    train.py        train vae, tokenizer, distill, detokenizer, lm, adapt
+    train.py        train vae, tokenizer, distill, critic, detokenizer, lm, adapt
 
 No module here imports torch at the top: `divot --help` has to answer at once.
 """

@@ -1,4 +1,4 @@
-"""train tokenizer, distill, detokenizer, lm, adapt, vae."""
+"""train vae, tokenizer, distill, critic, detokenizer, lm, adapt."""
 
 from __future__ import annotations
 

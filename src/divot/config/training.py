@@ -185,6 +185,9 @@ class TrainConfig:
         if self.stage in ("distill", "critic", "detokenizer", "lm", "adapt") and self.init_model is None:
             needed = "an autoencoder" if self.stage == "critic" else "a tokenizer"
             found["init_model=FOLDER"] = f"the {self.stage} stage needs {needed}"
+        if self.stage == "tokenizer" and self.init_model is None and self.init_vae is None:
+            cause = "the tokenizer stage needs an autoencoder, which it does not train"
+            found["init_vae=FOLDER or init_model=FOLDER"] = cause
         if self.critic is None and self.critic_weight != TrainConfig.critic_weight:
             found["critic=MODEL"] = "critic_weight is set, but there is no critic"
         if self.data.world_share < 1:
