@@ -34,8 +34,7 @@ train-tiny: $(DEV) out/film
 	$(BIN)/divot train vae out/tiny/vae
 	$(BIN)/divot train tokenizer out/tiny/tokenizer --init-vae out/tiny/vae/vae
 	$(BIN)/divot train detokenizer out/tiny/detokenizer --init-model out/tiny/tokenizer/model
-	$(BIN)/divot train lm out/tiny/shapes --recipe tiny_lm_shapes --init-model out/tiny/detokenizer/model \
-		--set language.is_new=true
+	$(BIN)/divot train lm out/tiny/shapes --recipe tiny_lm_shapes --init-model out/tiny/detokenizer/model
 	$(BIN)/divot train lm out/tiny/lm --init-model out/tiny/shapes/model --set language.is_new=false
 
 out/film: | $(DEV)

@@ -184,6 +184,17 @@ def test_a_recipe_keeps_its_preset(run, tmp_path):
     assert "preset: paper" in run(*asked, "--dry-run")[1]
 
 
+def test_without_a_recipe_the_sizes_are_those_of_the_model_that_the_run_begins_with(
+    run, tmp_path, model_folder
+):
+    paper = shutil.copytree(model_folder, tmp_path / "model")
+    contents = json.loads((paper / "model.json").read_text())
+    (paper / "model.json").write_text(json.dumps(contents | {"preset": "paper"}))
+    asked = ("train", "detokenizer", tmp_path / "run", "--init-model", paper, "--dry-run")
+    assert "preset: paper" in run(*asked)[1]
+    assert "preset: tiny" in run(*asked, "--preset", "tiny")[1]
+
+
 def test_demo_says_where_the_page_is(run, model, tmp_path, video_file):
     shutil.copy(video_file, tmp_path / "my film.mp4")
     code, out, _ = run(

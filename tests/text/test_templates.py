@@ -41,6 +41,21 @@ TURNS = [
 ]
 
 
+def test_official_prompts_are_those_of_the_released_scripts():
+    asked = [Turn("What happens?", "A cat runs.", clips=2), Turn("And then?", "It sleeps.")]
+    segments = conversation(asked, is_official=True)
+    wanted = (
+        "[INST] [2 clips]What happens? [/INST]\nA cat runs.\n[INST] And then? [/INST]\nIt sleeps.<|im_end|>"
+    )
+    assert written_out(segments) == wanted
+    # In a chat the next request follows the answer as in training.
+    goes_on = conversation([*asked[:1], Turn("And then?")], is_official=True)
+    assert goes_on == segments[: len(goes_on)]
+    shown = conversation([Turn(video_request("a cat", is_official=True), WriteClip())], is_official=True)
+    assert written_out(shown) == "[INST] Generate a video of a cat [/INST]\n[write]<|im_end|>"
+    assert video_request("a cat", None, True, is_official=True) == "Generate an image of a cat"
+
+
 def test_chat_template_is_told_turn_by_turn(chat_tokenizer):
     segments = conversation(TURNS, chat_tokenizer)
     assert written_out(segments) == (

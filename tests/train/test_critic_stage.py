@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from divot.config.errors import CheckpointError, RecipeError
 from divot.config.models import CriticConfig
@@ -97,7 +97,7 @@ def test_the_detokenizer_learns_under_a_critic_that_stays_as_it_is(run, model_fo
     assert Divot.from_pretrained(tmp_path / "run" / "model", device="cpu").detokenizer("reconstruct")
 
 
-def test_a_critic_of_other_latents_none_and_one_taught_by_videos_are_refused(model_folder, tmp_path):
+def test_a_critic_of_other_latents_none_and_one_taught_by_videos_are_refused(run, model_folder, tmp_path):
     config = TrainConfig(stage="detokenizer", init_model=str(model_folder), critic=str(model_folder))
     with pytest.raises(CheckpointError, match="has no critic"):
         build_stage(config)
@@ -107,6 +107,13 @@ def test_a_critic_of_other_latents_none_and_one_taught_by_videos_are_refused(mod
     add_critic(other, ShapeCritic(CriticConfig(latent_channels=3, width=8)))
     with pytest.raises(CheckpointError, match="3 channels"):
         build_stage(dataclasses.replace(config, critic=str(other)))
+    folder = shutil.copytree(run / "model", tmp_path / "elsewhere")
+    file = folder / "detokenizer" / "model.safetensors"
+    state = load_file(file)
+    state = {name: value * 2 if name.startswith("vae.") else value for name, value in state.items()}
+    save_file(state, file)
+    with pytest.raises(CheckpointError, match="another autoencoder"):
+        build_stage(dataclasses.replace(config, critic=str(folder)))
     with pytest.raises(RecipeError, match="world_share"):
         dataclasses.replace(
             TrainConfig(stage="critic", init_model=str(model_folder)),

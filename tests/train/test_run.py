@@ -28,7 +28,7 @@ from divot.train.blocks import compile_blocks, repeated_blocks
 from divot.train.optimizers import build_optimizers
 from divot.train.run import train
 from divot.train.stage import build_stage
-from divot.train.state import CheckpointWriter, TrainState, told_if_unwritable
+from divot.train.state import CheckpointWriter, MovingAverage, TrainState, told_if_unwritable
 
 STEPS = 4
 
@@ -53,6 +53,20 @@ def unbroken(config, tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "unbroken"
     train(config, run, use_cpu=True)
     return run
+
+
+def test_a_short_run_keeps_little_of_the_weights_that_it_began_with():
+    module = torch.nn.Linear(2, 2)
+    average = MovingAverage(module, 0.9999)
+    torch.nn.init.zeros_(average.module.weight)
+    torch.nn.init.ones_(module.weight)
+    for number in range(100):
+        average.update(module, number)
+    assert float(average.module.weight.detach().min()) > 0.99
+    torch.nn.init.zeros_(module.weight)
+    for number in range(10**6, 10**6 + 100):
+        average.update(module, number)
+    assert float(average.module.weight.detach().min()) == pytest.approx(0.9999**100, rel=1e-3)
 
 
 def losses(run):

@@ -11,6 +11,7 @@ from divot.video.clips import (
     SEEN_FRAMES,
     Clip,
     consecutive_clips,
+    evenly_spread,
     official_comprehension_indices,
     official_reconstruction_indices,
     random_clip,
@@ -76,6 +77,15 @@ def test_a_rest_shorter_than_a_step_makes_no_clip(duration_s, num_clips):
 def test_skipped_clips_leave_the_numbers_of_the_others():
     assert list(consecutive_clips(9.0, skip=3)) == list(consecutive_clips(9.0))[3:]
     assert list(consecutive_clips(9.0, skip=50)) == []
+
+
+def test_spread_clips_are_taken_at_any_place_of_their_parts_and_a_single_one_is_whole():
+    clips = list(consecutive_clips(12.5))
+    assert [clip.index for clip in evenly_spread(clips, 3)] == [0, 2, 4]
+    assert [clip.index for clip in evenly_spread(clips, 3, at=0.9)] == [2, 4, 6]
+    # The seventh ends before its two seconds are over.
+    assert [evenly_spread(clips, 1, at)[0].index for at in (0.0, 0.5, 1 - 2**-53)] == [0, 3, 5]
+    assert [clip.index for clip in evenly_spread(clips[6:], 1, at=0.5)] == [6]
 
 
 def test_a_clip_is_sampled_eight_times_a_second():

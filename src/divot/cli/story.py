@@ -16,7 +16,12 @@ def story(
     text: Annotated[
         str | None, typer.Argument(help="What it is about, such as 'Tell a story about Ruby the red star.'")
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")] = Path("out/story"),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Folder to write.", show_default="that of --continue, else out/story"
+        ),
+    ] = None,
     clips: Annotated[int, typer.Option("--clips", min=1, help="Clips to make.")] = 4,
     go_on: Annotated[
         Path | None, typer.Option("--continue", help="Folder of an earlier story, which goes on.")
@@ -52,6 +57,7 @@ def story(
     from divot.pipelines.story_files import make_story
 
     screen = Screen(as_json, quiet)
+    out = out or go_on or Path("out/story")
     record = make_story(
         Divot.from_pretrained(model, device, dtype.value),
         out,

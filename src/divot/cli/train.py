@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,19 +21,24 @@ from divot.config.errors import RecipeError
 if TYPE_CHECKING:
     from divot.config.training import TrainConfig
 
+log = logging.getLogger(__name__)
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train a part of a model.")
 
 Run = Annotated[Path, typer.Argument(help="Folder of the run; a run that is there goes on.")]
 Preset = Annotated[
     str | None,
-    typer.Option("--preset", help="Sizes of the model.", show_default="that of the recipe, else tiny"),
+    typer.Option("--preset", help="Sizes of the model.", show_default="that of the recipe"),
 ]
 Recipe = Annotated[
-    str | None, typer.Option(help="Name of a recipe, or a YAML file.", show_default="<preset>_<stage>")
+    str | None,
+    typer.Option(
+        help="Name of a recipe, or a YAML file.",
+        show_default="<preset>_<stage>, of --preset, else of --init-model, else tiny",
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", help="A setting laid over the recipe: optimizer.learning_rate=1e-4"),
+    typer.Option("--set", help="A setting laid over the recipe: optimizer.warmup_steps=100"),
 ]
 Videos = Annotated[Path | None, typer.Option(help="Folder of videos to train on (and data.world_share).")]
 Tokens = Annotated[
@@ -89,6 +95,16 @@ def _bar(num_steps: int, quiet: bool) -> Iterator[Callable[[Any], None]]:
             )
 
         yield show
+
+
+def _usual_recipe(stage: str, changes: dict[str, Any]) -> str:
+    """That of the sizes that are asked for, else of the model that the run begins with."""
+    from divot.weights.store import ModelFolder
+
+    model, sizes = changes.get("init_model"), changes.get("preset")
+    if sizes is None and model is not None:
+        sizes = ModelFolder.open(model).preset
+    return f"{sizes or 'tiny'}_{stage}"
 
 
 def _outlook(screen: Screen, config: TrainConfig, has_table: bool) -> None:
@@ -192,7 +208,10 @@ def _command(stage: str, summary: str) -> Callable[..., None]:
             changes.setdefault("language", {})["tokens"] = str(tokens)
         is_draft = dry_run or plan
         changes = {"stage": stage, **changes}
-        config = read_recipe(recipe or f"{preset or 'tiny'}_{stage}", changes, is_draft)
+        config = read_recipe(recipe or _usual_recipe(stage, changes), changes, is_draft)
+        if videos is not None and "world_share" not in changes["data"] and config.data.world_share > 0:
+            share = f"{config.data.world_share:.0%} of each batch is of Sprite World, the rest of {videos}"
+            log.warning("%s: --set data.world_share=0 leaves it out", share)
         if device not in ("auto", "cpu"):
             raise RecipeError(
                 "--device", f"is {device!r}", "Give auto or cpu; CUDA_VISIBLE_DEVICES picks a GPU"

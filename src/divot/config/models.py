@@ -249,6 +249,8 @@ class LanguageModelConfig:
     is likeliest over all of them."""
     uses_chat_template: bool = False
     """Put requests in the tokenizer's own chat template instead of [INST] ... [/INST]."""
+    official_prompts: bool = False
+    """Set spaces, line breaks, end tokens and requests for clips as the released models were taught."""
     backbone: dict[str, Any] = field(default_factory=dict)
     """Settings of a new backbone, `model_type` among them (`mistral`, `llama`, `qwen2`, ...). A saved model has those
     of its backbone in the backbone's own config.json."""

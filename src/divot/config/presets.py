@@ -23,6 +23,7 @@ def _paper() -> ModelConfig:
     sampler = SamplerConfig(spacing="uniform", eta=1.0, guidance_scale=7.5, guidance_rescale=0.7)
     # Mistral-7B-Instruct-v0.1 with the 262 places for video; its window of 4096 is kept.
     lm = LanguageModelConfig(
+        official_prompts=True,
         backbone={
             "model_type": "mistral",
             "vocab_size": 32262,
@@ -35,7 +36,7 @@ def _paper() -> ModelConfig:
             "rope_theta": 10000.0,
             "max_position_embeddings": 32768,
             "sliding_window": 4096,
-        }
+        },
     )
     return ModelConfig(TokenizerConfig(), DetokenizerConfig(sampler=sampler), lm)
 

@@ -16,7 +16,7 @@ _USES = {
     "init_lm": ("lm",),
     "init_vae": ("vae", "tokenizer", "detokenizer"),
     "init_unet": ("tokenizer", "detokenizer"),
-    "init_vit": ("tokenizer", "detokenizer"),
+    "init_vit": ("tokenizer",),
     "last_timestep_share": ("tokenizer", "detokenizer", "adapt"),
     "condition_drop": ("detokenizer", "adapt"),
     "critic": ("tokenizer", "detokenizer", "adapt"),
@@ -188,6 +188,17 @@ class TrainConfig:
         if self.stage == "tokenizer" and self.init_model is None and self.init_vae is None:
             cause = "the tokenizer stage needs an autoencoder, which it does not train"
             found["init_vae=FOLDER or init_model=FOLDER"] = cause
+        if not self.train_vit and self.init_model is None and self.init_vit is None:
+            found["init_vit=FOLDER or init_model=FOLDER"] = (
+                "train_vit is false, and the ViT has random weights"
+            )
+        if (
+            self.stage == "vae"
+            and not self.train_vae_encoder
+            and not self.start_from_patches
+            and self.init_vae is None
+        ):
+            found["init_vae=FOLDER"] = "train_vae_encoder is false, and the encoder has random weights"
         if self.critic is None and self.critic_weight != TrainConfig.critic_weight:
             found["critic=MODEL"] = "critic_weight is set, but there is no critic"
         if self.data.world_share < 1:

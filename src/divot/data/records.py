@@ -107,8 +107,9 @@ def _still_scene(seed: int, number: int) -> Scene:
         number += _FAR
 
 
-def read_record(annotation: Annotation, size_px: int, max_clips: int) -> Record:
-    """The clips of what an annotation tells about, at most `max_clips`, spread evenly over it; all those of a story.
+def read_record(annotation: Annotation, size_px: int, max_clips: int, at: float = 0.0) -> Record:
+    """The clips of what an annotation tells about, at most `max_clips`, spread evenly over it, `at` as of
+    `divot.video.clips.evenly_spread`; all those of a story.
 
     Raises:
         VideoReadError: if a file cannot be read, or ends before a clip of the story begins.
@@ -127,7 +128,7 @@ def read_record(annotation: Annotation, size_px: int, max_clips: int) -> Record:
     try:
         with on_disk(annotation.path, annotation.packed) as file, VideoReader(file) as reader:
             part = annotation.place(reader.duration_s)
-            clips = spread_clips(part.duration_s, max_clips)
+            clips = spread_clips(part.duration_s, max_clips, at)
             places = [replace(clip, start_s=part.start_s + clip.start_s) for clip in clips]
             frames = [reader.frames_at_times(place.times_s, fit) for place in places]
     except (VideoReadError, DataError) as error:

@@ -149,9 +149,9 @@ class ShardSource:
         path, words, _ = self._place(number)
         return parse_annotation(packed_content(path, words).decode(), f"{path}:{words.name}", self._root)
 
-    def record(self, number: int, size_px: int, max_clips: int) -> Record:
+    def record(self, number: int, size_px: int, max_clips: int, at: float = 0.0) -> Record:
         """See `RecordSource`."""
-        return read_record(self.packed(number), size_px, max_clips)
+        return read_record(self.packed(number), size_px, max_clips, at)
 
     def packed(self, number: int) -> Annotation:
         """The annotation of sample `number`, with the place in the tar file where its video or picture is."""

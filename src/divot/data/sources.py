@@ -35,8 +35,9 @@ class RecordSource(Protocol):
         """
         ...
 
-    def record(self, number: int, size_px: int, max_clips: int) -> Record:
-        """The same with its clips, at most `max_clips` of a video, frames of S = `size_px`.
+    def record(self, number: int, size_px: int, max_clips: int, at: float = 0.0) -> Record:
+        """The same with its clips, at most `max_clips` of a video, taken `at` which place of its parts (see
+        `divot.video.clips.evenly_spread`), frames of S = `size_px`.
 
         Raises:
             VideoReadError: if its clips cannot be had.
@@ -80,9 +81,9 @@ class FileSource:
         """See `RecordSource`."""
         return self._annotations[number]
 
-    def record(self, number: int, size_px: int, max_clips: int) -> Record:
+    def record(self, number: int, size_px: int, max_clips: int, at: float = 0.0) -> Record:
         """See `RecordSource`."""
-        return read_record(self._annotations[number], size_px, max_clips)
+        return read_record(self._annotations[number], size_px, max_clips, at)
 
 
 class StoredSource:
@@ -108,7 +109,7 @@ class StoredSource:
         """See `RecordSource`."""
         return self._files.annotation(number)
 
-    def record(self, number: int, size_px: int, max_clips: int) -> Record:
+    def record(self, number: int, size_px: int, max_clips: int, at: float = 0.0) -> Record:
         """See `RecordSource`; of a story each clip is the one of the store that begins nearest to its `start_s`."""
         annotation = self._files.annotation(number)
         if annotation.is_image:
@@ -126,7 +127,7 @@ class StoredSource:
                 tokens=tokens,
             )
         video = self._video(annotation.path)
-        kept = evenly_spread(_clips_of(annotation, video), max_clips)
+        kept = evenly_spread(_clips_of(annotation, video), max_clips, at)
         tokens = torch.cat([self._clip(video, clip.index) for clip in kept])
         return Record(
             no_frames,

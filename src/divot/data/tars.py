@@ -105,9 +105,9 @@ class TarSource:
             raise DataError(f"{sample.tar}:{first.name}", cause, "Pack each file with its words")
         return _annotation(sample, pictures[0])
 
-    def record(self, number: int, size_px: int, max_clips: int) -> Record:
+    def record(self, number: int, size_px: int, max_clips: int, at: float = 0.0) -> Record:
         """See `RecordSource`."""
-        return read_record(self.annotation(number), size_px, max_clips)
+        return read_record(self.annotation(number), size_px, max_clips, at)
 
 
 def _annotation(sample: _TarSample, pictures: PackedFile) -> Annotation:

@@ -102,6 +102,7 @@ class LanguageDataset:
         size_px: S.
         length: samples of the run.
         chat_tokenizer: takes its chat template instead of [INST].
+        is_official: requests are laid out and worded for the released models.
         rejects_file: takes a line for each file that cannot be read.
         tokens: by its folder, each token store that the settings name.
         has_plans: before a clip its plan is said, where there is one.
@@ -121,9 +122,10 @@ class LanguageDataset:
         rejects_file: Path | None = None,
         tokens: Mapping[str, TokenStore] | None = None,
         has_plans: bool = False,
+        is_official: bool = False,
     ) -> None:
         self.config, self.builder, self.size_px, self.length = config, builder, size_px, length
-        self.chat_tokenizer, self.has_plans = chat_tokenizer, has_plans
+        self.chat_tokenizer, self.has_plans, self.is_official = chat_tokenizer, has_plans, is_official
         self.rejects = Rejects(rejects_file, config.data.max_reject_share)
         self.tasks = _Shares(config.language.tasks)
         self.kinds = config.language.question_kinds or KINDS
@@ -186,7 +188,7 @@ class LanguageDataset:
                 self.rejects.num_read += 1
                 return None
             most = 1 if fitting.endswith("generation") else self.config.language.max_clips
-            record = source.records.record(chosen, self.size_px, most)
+            record = source.records.record(chosen, self.size_px, most, rng.random())
         except VideoReadError as error:
             self.rejects.add(error.source, error)
             return None
@@ -201,8 +203,9 @@ class LanguageDataset:
         if task == "question" and blind > 0 and rng.random() < blind:
             tokens = None if record.tokens is None else record.tokens[:0]
             record = replace(record, clips=record.clips[:0], tokens=tokens)
-        turns = task_turns(record, task, rng, language.max_questions, language.typed_share)
-        sequence = self.builder.build(conversation(turns, self.chat_tokenizer))
+        official = self.is_official
+        turns = task_turns(record, task, rng, language.max_questions, language.typed_share, official)
+        sequence = self.builder.build(conversation(turns, self.chat_tokenizer, official))
         sequence.draw_bare(language.unseen_share, rng)
         seen = np.ascontiguousarray(record.clips[:, list(SEEN_FRAMES)])
         # A clip that is shown comes before those that are written.
@@ -224,7 +227,12 @@ def tasks_of(sample: Record | Annotation) -> set[str]:
 
 
 def task_turns(
-    record: Record, task: str, rng: random.Random, max_questions: int, typed_share: float = 0.0
+    record: Record,
+    task: str,
+    rng: random.Random,
+    max_questions: int,
+    typed_share: float = 0.0,
+    is_official: bool = False,
 ) -> list[Turn]:
     """The turns of one task about a record.
 
@@ -234,6 +242,7 @@ def task_turns(
         rng: chooses wordings and questions.
         max_questions: most turns of questions.
         typed_share: of the requests that are put as people type them in haste.
+        is_official: clips are also asked for as of the released models.
     """
 
     def put(words: str) -> str:
@@ -256,7 +265,7 @@ def task_turns(
         ]
     if task.endswith("generation"):
         wanted = rng.choice(record.captions + record.prompts)
-        request = video_request(put(wanted), rng, is_image)
+        request = video_request(put(wanted), rng, is_image, is_official)
         return [Turn(request, WriteClip(is_image), is_image=is_image, plans=plans)]
     caption = rng.choice(record.captions)
     return [Turn(put(caption_request(rng, is_image)), caption, clips=count, is_image=is_image)]

@@ -162,6 +162,9 @@ def evaluate_world(
         "sampler": vars(model.detokenizer(writing[0]).config.sampler) if writing else None,
         "model": describe_model(model),
         "language_models": {task: describe_language_model(model, task) for task in ("ask", *writing)},
+        "detokenizers": {
+            task: model.folder.detokenizer_hash(model.folder.detokenizer_name(task)) for task in writing
+        },
         "hardware": hardware(model.device),
         "versions": versions(),
         "date": now(),

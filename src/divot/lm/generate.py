@@ -26,7 +26,7 @@ from divot.lm.sampling import (
     settled,
     without_places,
 )
-from divot.text import Turn, WriteClip, sentence_and_plan, video_request
+from divot.text import WriteClip, sentence_and_plan
 from divot.text.sequence import NO_BLOCK, Sequence, said_last
 
 # Chosen as the words of a story are: two draws may go two ways. A plan that has no end is cut at its longest.
@@ -39,8 +39,7 @@ nats, to be added to the log-likelihood of the words."""
 
 def unprompted(model: DivotLM, answer: WriteClip | None = None, is_image: bool = False) -> Sequence:
     """The request for a clip of which nothing is said; with an answer, the clip's places after it."""
-    turn = Turn(video_request("", is_image=is_image), answer, is_image=is_image)
-    return model.builder().build(model.segments([turn]))
+    return model.builder().build(model.segments([model.clip_turn("", answer, is_image)]))
 
 
 class Dialogue:

@@ -25,7 +25,7 @@ from divot.lm.connector import Connector, places
 from divot.lm.folder import StoredModel, read_adapter, read_folder, write_folder
 from divot.lm.heads import GaussianMixtureHead, build_head
 from divot.lm.units import principal_units
-from divot.text import Turn, conversation, plain_answer
+from divot.text import Turn, WriteClip, conversation, plain_answer, video_request
 from divot.text.sequence import IGNORED, NO_BLOCK, Segment, SequenceBuilder
 from divot.text.vocab import add_video_tokens
 
@@ -151,7 +151,13 @@ class DivotLM(nn.Module):
 
     def segments(self, turns: Many[Turn]) -> list[Segment]:
         """Segments of a conversation in the template of this model."""
-        return conversation(turns, self.tokenizer if self.config.uses_chat_template else None)
+        chat_tokenizer = self.tokenizer if self.config.uses_chat_template else None
+        return conversation(turns, chat_tokenizer, self.config.official_prompts)
+
+    def clip_turn(self, text: str, answer: WriteClip | None = None, is_image: bool = False) -> Turn:
+        """The request for a clip, or a picture, of what a text says, as this model knows it best."""
+        request = video_request(text, is_image=is_image, is_official=self.config.official_prompts)
+        return Turn(request, answer, is_image=is_image)
 
     def words(self, ids: Many[int]) -> str:
         """What ids say, without those of special tokens, the end among them."""

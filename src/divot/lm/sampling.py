@@ -114,7 +114,7 @@ def settled(model: DivotLM, sampling: TokenSampling) -> SettledSampling:
     """How a model draws: what is asked for, else what its config says.
 
     Raises:
-        RecipeError: if what is asked for has no effect on this head, or on the mean.
+        RecipeError: if what is asked for has no effect on this head, on the mean, or without a chance.
     """
     config, has_density = model.config, isinstance(model.head, GaussianMixtureHead)
     is_drawn = not sampling.is_mean and not isinstance(model.head, RegressionHead)
@@ -137,6 +137,13 @@ def settled(model: DivotLM, sampling: TokenSampling) -> SettledSampling:
         values["text_guidance"] = 1.0
     if not is_drawn:
         values["candidates"] = 1
+    if values["text_guidance"] != 1 and not values["temperature"] and not values["component_temperature"]:
+        if sampling.text_guidance is not None:
+            remedy = "Leave it out, or give --temperature above 0"
+            raise RecipeError(
+                "text_guidance", "chooses among draws, and those of temperature 0 are one", remedy
+            )
+        values["text_guidance"] = 1.0
     return SettledSampling(sampling.is_mean, **values)
 
 

@@ -30,7 +30,7 @@ from divot.pipelines.film import Joints, Seam, decode_film
 from divot.pipelines.load import SamplerChanges, resolve_sampler
 from divot.pipelines.reconstruct import shown_scale
 from divot.pipelines.sidecar import describe_detokenizer, describe_language_model, write_sidecar
-from divot.text import Segment, Turn, Words, story_segments, video_request
+from divot.text import Segment, Words, story_segments
 from divot.video import CLIP_RATE_FPS, contact_sheet, write_video
 from divot.video.writer import enlarged
 
@@ -104,7 +104,7 @@ def write_batch(
         is_image: ask for pictures.
         judge: what candidates show, see `divot.pipelines.judge`.
     """
-    asked = [lm.segments([Turn(video_request(text, is_image=is_image), is_image=is_image)]) for text in texts]
+    asked = [lm.segments([lm.clip_turn(text, is_image=is_image)]) for text in texts]
     chances = [torch.Generator().manual_seed(seed) for seed in seeds]
     return _written(lm, asked, texts, chances, sampling, is_image, judge=judge)
 
@@ -122,7 +122,7 @@ def write_film(
 
     The first is that of `write_batch`; one chance runs through all of them.
     """
-    chance, asked = torch.Generator().manual_seed(seed), lm.segments([Turn(video_request(text))])
+    chance, asked = torch.Generator().manual_seed(seed), lm.segments([lm.clip_turn(text)])
     written = [_written(lm, [asked], [text], [chance], sampling, judge=judge)]
     for _ in range(1, clips):
         last = written[-1]

@@ -58,6 +58,10 @@ IMAGE_CAPTION_REQUESTS: tuple[str, ...] = (
     "Say in a sentence what the image shows.",
 )
 
+# What the released models were asked for clips with, in the official scripts.
+OFFICIAL_REQUESTS = {False: "Generate a video of {caption}", True: "Generate an image of {caption}"}
+"""Of a video, and of an image."""
+
 STORY_FROM_CLIP = "Let the story begin with this clip. {instruction}"
 
 
@@ -82,32 +86,49 @@ class Turn:
     plans: tuple[str, ...] = ()
 
 
-def conversation(turns: Many[Turn], chat_tokenizer: PreTrainedTokenizerBase | None = None) -> list[Segment]:
+def conversation(
+    turns: Many[Turn], chat_tokenizer: PreTrainedTokenizerBase | None = None, is_official: bool = False
+) -> list[Segment]:
     """Segments of a conversation; answers are learned.
 
     Args:
         turns: in order.
-        chat_tokenizer: takes its chat template instead of ours.
+        chat_tokenizer: takes its chat template instead of [INST] ... [/INST].
+        is_official: with the spaces and line breaks of the released models, and an end after the last answer alone.
 
     Raises:
         CheckpointError: if its chat template cannot be taken apart turn by turn.
     """
-    return _with_chat_template(turns, chat_tokenizer) if chat_tokenizer is not None else _ours(turns)
+    if chat_tokenizer is not None:
+        return _with_chat_template(turns, chat_tokenizer)
+    return _official(turns) if is_official else _ours(turns)
 
 
 def _ours(turns: Many[Turn]) -> list[Segment]:
     segments: list[Segment] = []
     for turn in turns:
-        if turn.clips:
-            segments += [
-                Words(INSTRUCTION_START),
-                ReadClips(turn.clips, turn.is_image),
-                Words(f"{turn.request} {INSTRUCTION_END}"),
-            ]
-        else:
-            segments.append(Words(f"{INSTRUCTION_START} {turn.request} {INSTRUCTION_END}"))
+        segments += (
+            _asked(turn, INSTRUCTION_START, INSTRUCTION_END)
+            if turn.clips
+            else [Words(f"{INSTRUCTION_START} {turn.request} {INSTRUCTION_END}")]
+        )
         segments += _answer(turn)
     return segments
+
+
+def _official(turns: Many[Turn]) -> list[Segment]:
+    segments: list[Segment] = []
+    for number, turn in enumerate(turns):
+        start, end = "\n" * (number > 0) + INSTRUCTION_START, f"{INSTRUCTION_END}\n"
+        # All of a request was one text there, so the space before a clip is a piece.
+        segments += _asked(turn, f"{start} ", end) if turn.clips else [Words(f"{start} {turn.request} {end}")]
+        answer = _answer(turn)
+        segments += answer if number == len(turns) - 1 else answer[:-1]
+    return segments
+
+
+def _asked(turn: Turn, start: str, end: str) -> list[Segment]:
+    return [Words(start), ReadClips(turn.clips, turn.is_image), Words(f"{turn.request} {end}")]
 
 
 def _answer(turn: Turn) -> list[Segment]:
@@ -200,9 +221,13 @@ def _marked(text: str, turn: Turn) -> list[Segment]:
     return [Words(before, has_marks=True), clips, Words(after, has_marks=True)]
 
 
-def video_request(caption: str, rng: random.Random | None = None, is_image: bool = False) -> str:
-    """A request for a clip (or an image) that shows what the caption says; rng chooses the wording, None the first."""
+def video_request(
+    caption: str, rng: random.Random | None = None, is_image: bool = False, is_official: bool = False
+) -> str:
+    """A request for a clip (or an image) that shows what the caption says; rng chooses the wording, None the first,
+    which may be that of the released models."""
     wordings = IMAGE_REQUESTS if is_image else VIDEO_REQUESTS
+    wordings = (OFFICIAL_REQUESTS[is_image], *wordings) if is_official else wordings
     return (wordings[0] if rng is None else rng.choice(wordings)).format(caption=caption)
 
 

@@ -56,8 +56,9 @@ class AdaptationDataset:
         """Sample `number`."""
         number = number % self.period if self.period else number
         record, task, rng = self.language.draw(number)
-        turns = task_turns(record, task, rng, max_questions=1)
-        sequence = self.builder.build(conversation(turns, self.language.chat_tokenizer))
+        is_official = self.language.is_official
+        turns = task_turns(record, task, rng, max_questions=1, is_official=is_official)
+        sequence = self.builder.build(conversation(turns, self.language.chat_tokenizer, is_official))
         return AdaptationSample(record.clips[0], sequence, number)
 
 

@@ -163,16 +163,29 @@ def load_critic(model: str | None, detokenizer: VideoDetokenizer) -> ShapeCritic
     """The critic of a model, if one is named.
 
     Raises:
-        CheckpointError: if the model has none, or it reads latents of other channels than this de-tokenizer has.
+        CheckpointError: if the model has none, or it reads latents of another autoencoder than this de-tokenizer's.
     """
     if model is None:
         return None
     critic = ShapeCritic.from_pretrained(critic_folder(model))
     wanted = detokenizer.config.autoencoder.latent_channels
+    remedy = "Train one on the latents of this model"
     if critic.config.latent_channels != wanted:
         cause = f"reads latents of {critic.config.latent_channels} channels, and the model has {wanted}"
-        raise CheckpointError(model, cause, "Train one on the latents of this model")
+        raise CheckpointError(model, cause, remedy)
+    if not _draw_alike(ModelFolder.open(model).detokenizer("reconstruct").vae, detokenizer.vae):
+        raise CheckpointError(model, "has a critic that reads the latents of another autoencoder", remedy)
     return critic
+
+
+def _draw_alike(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two modules have the same weights, but for the rounding of a file."""
+    ours, theirs = one.state_dict(), other.state_dict()
+    return ours.keys() == theirs.keys() and all(
+        ours[name].shape == theirs[name].shape
+        and torch.allclose(ours[name].float().cpu(), theirs[name].float().cpu(), rtol=1e-2, atol=1e-4)
+        for name in ours
+    )
 
 
 class DiffusionStage(Stage):

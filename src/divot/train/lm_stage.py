@@ -38,7 +38,7 @@ from divot.tokenizer import VideoTokenizer
 from divot.train.lm_batch import MAX_GROUPS, TrainingBatch, to_training_batch
 from divot.train.stage import Stage
 from divot.video.transform import signed
-from divot.weights.contents import DEFAULT_LANGUAGE_MODEL, LANGUAGE_TASKS
+from divot.weights.contents import DEFAULT_LANGUAGE_MODEL, LANGUAGE_TASKS, PRETRAINED_LANGUAGE_MODEL
 from divot.weights.store import (
     ModelFolder,
     add_language_model,
@@ -142,7 +142,10 @@ def language_dataset(
     """The samples of a run in the words of this model; arguments as of `LanguageDataset`."""
     chat: PreTrainedTokenizerBase | None = lm.tokenizer if lm.config.uses_chat_template else None
     builder = lm.builder(config.language.max_length)
-    return LanguageDataset(config, builder, size_px, length, chat, rejects_file, tokens, lm.config.plans)
+    has_plans, is_official = lm.config.plans, lm.config.official_prompts
+    return LanguageDataset(
+        config, builder, size_px, length, chat, rejects_file, tokens, has_plans, is_official
+    )
 
 
 def wanted_connector(config: TrainConfig) -> ConnectorConfig | None:
@@ -179,6 +182,13 @@ class LanguageStage(Stage):
         stores = {source.tokens for source in config.sources if source.tokens is not None}
         self.tokens = {folder: self._token_store(folder) for folder in stores}
         lm = self._language_model(tokenizer)
+        if config.language.is_new and (left := self.folder.contents.language_models):
+            log.warning(
+                "The language model begins with random weights, and those of %s (%s) are left out: "
+                "language.is_new=false goes on from them",
+                self.folder.source,
+                ", ".join(left),
+            )
         if config.language.plans is not None:
             lm.take_plans(config.language.plans)
         for setting in ("unseen_share", "token_noise"):
@@ -207,6 +217,15 @@ class LanguageStage(Stage):
                 f"holds tokens of tokenizer {made_by} ({store.manifest.model}), not of {wanted} ({model})",
                 f"Encode the videos with `divot encode VIDEOS --model {model} -o STORE`",
             )
+        settings = store.manifest.settings
+        usual = {"fit": "crop", "sampling": "consecutive"}
+        other = {name: settings[name] for name, value in usual.items() if settings.get(name, value) != value}
+        if other:
+            log.warning(
+                "%s was made with %s; without a store videos are cropped, and cut into consecutive clips",
+                store.folder,
+                ", ".join(f"--{name} {value}" for name, value in other.items()),
+            )
         return store
 
     def _language_model(self, tokenizer: VideoTokenizer) -> DivotLM:
@@ -227,8 +246,10 @@ class LanguageStage(Stage):
         other = self.config.init_lm
         if other is not None or (self.folder.contents.language_models and not begins_anew):
             folder = self.folder if other is None else ModelFolder.open(other)
+            # Where there is none of the name, the paper's later stages begin with the pre-trained one.
+            wanted = (language.name, PRETRAINED_LANGUAGE_MODEL)
             lm = folder.language_model(
-                language.name if language.name in folder.contents.language_models else None
+                next((name for name in wanted if name in folder.contents.language_models), None)
             )
             ours, theirs = ((one.config.num_tokens, one.config.token_width) for one in (tokenizer, lm))
             if ours != theirs and other is None:

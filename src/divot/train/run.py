@@ -180,7 +180,7 @@ def _go_on(
                     raise CheckpointError(
                         run,
                         f"{skipped_in_a_row} losses or gradients in a row are not numbers, or far above the usual",
-                        "Look at the samples named in its skipped.jsonl, or lower optimizer.learning_rate",
+                        "Look at the samples named in its skipped.jsonl, or lower the learning rates of the optimizer",
                     )
             for optimizer in optimizers:
                 optimizer.zero_grad()

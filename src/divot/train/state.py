@@ -43,7 +43,8 @@ class MovingAverage:
 
     Args:
         module: the module.
-        decay: share of the average that stays in each step.
+        decay: share of the average that stays in each step; in the first steps less does, so that a short run does not
+            keep the weights that it began with.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -52,10 +53,10 @@ class MovingAverage:
         self.module, self.decay = copy.deepcopy(module, shared).eval(), decay
 
     @torch.no_grad()
-    def update(self, module: nn.Module) -> None:
-        """Take trained weights into the average; buffers are copied."""
+    def update(self, module: nn.Module, number: int) -> None:
+        """Take trained weights into the average, `number` times after the first; buffers are copied."""
         kept, trained = (_trained(one) for one in (self.module, module))
-        torch._foreach_lerp_(kept, trained, 1 - self.decay)
+        torch._foreach_lerp_(kept, trained, 1 - min(self.decay, (1 + number) / (10 + number)))
         for buffer, new in zip(self.module.buffers(), module.buffers(), strict=True):
             buffer.copy_(new)
 
@@ -130,7 +131,7 @@ class TrainState:
     def update_average(self) -> None:
         """Take the trained weights into the moving average."""
         if self._average is not None:
-            self._average.update(self.module)
+            self._average.update(self.module, self.step - self.num_skipped)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything as tensors, under stable names."""

@@ -145,25 +145,34 @@ def consecutive_clips(duration_s: float, skip: int = 0) -> Iterator[Clip]:
         yield Clip(index, start_s, min(CLIP_DURATION_S, duration_s - start_s))
 
 
-def spread_clips(duration_s: float, count: int) -> list[Clip]:
-    """At most `count` of a video's consecutive clips, evenly spread over it, each with its own number.
+def spread_clips(duration_s: float, count: int, at: float = 0.0) -> list[Clip]:
+    """At most `count` of a video's consecutive clips, evenly spread over it, each with its own number; `at` as of
+    `evenly_spread`.
 
     Raises:
         ValueError: if `duration_s` is not positive or `count` is below 1.
     """
-    return evenly_spread(list(consecutive_clips(duration_s)), count)
+    return evenly_spread(list(consecutive_clips(duration_s)), count, at)
 
 
-def evenly_spread(clips: Sequence[Clip], count: int) -> list[Clip]:
+def evenly_spread(clips: Sequence[Clip], count: int, at: float = 0.0) -> list[Clip]:
     """At most `count` of some clips, evenly spread over them.
+
+    Args:
+        clips: in order.
+        count: of them; a single one is one that the video fills, if there is one.
+        at: in which place of its part of the row each is taken, 0 for the first, to below 1.
 
     Raises:
         ValueError: if `count` is below 1.
     """
     if count < 1:
         raise ValueError(f"count: got {count}, wanted 1 or more")
+    if count == 1:
+        clips = [clip for clip in clips if clip.duration_s == CLIP_DURATION_S] or clips
     kept = min(count, len(clips))
-    return [clips[index * len(clips) // kept] for index in range(kept)]
+    places = [int((index + at) * len(clips) / kept) for index in range(kept)]
+    return [clips[min(place, len(clips) - 1)] for place in places]
 
 
 def _frames_per_sample(num_frames: int, rate_fps: float) -> float:

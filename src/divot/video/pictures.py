@@ -25,8 +25,8 @@ _DAMAGE = (
     zlib.error,
     Image.DecompressionBombError,
 )
-# What browsers show a frame for that asks for no time at all.
-_UNTIMED_FRAME_MS = 100
+# What browsers show a frame for that asks for no time at all, or for so little.
+_UNTIMED_FRAME_MS, _TOO_SHORT_MS = 100, 10
 _STILL_S = 1.0
 
 
@@ -103,7 +103,8 @@ class PictureFile:
 
     def _duration_ms(self, index: int) -> float:
         self._seek(index)
-        return float(self._image.info.get("duration") or _UNTIMED_FRAME_MS)
+        duration_ms = float(self._image.info.get("duration") or 0)
+        return duration_ms if duration_ms > _TOO_SHORT_MS else _UNTIMED_FRAME_MS
 
     def _seek(self, index: int) -> None:
         try:

@@ -254,7 +254,12 @@ class VideoStream:
         if damage:
             raise self._error(f"frame {index} is damaged ({damage})", REPAIR)
         width, height = self._shown_size
-        return self._turn(frame.to_ndarray(format="rgb24", width=width, height=height))
+        if not any(part.is_alpha for part in frame.format.components):
+            return self._turn(frame.to_ndarray(format="rgb24", width=width, height=height))
+        shown = frame.to_ndarray(format="rgba", width=width, height=height).astype(np.uint16)
+        colours, opacity = shown[..., :3], shown[..., 3:]
+        # On white, as pictures are laid.
+        return self._turn(((colours * opacity + 255 * (255 - opacity) + 127) // 255).astype(np.uint8))
 
     def _index_of(self, pts: int | None) -> int:
         """The number of the frame shown at `pts`, -1 if the packet list has none."""

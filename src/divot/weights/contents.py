@@ -26,6 +26,8 @@ DEFAULT_TASKS = {
 """Which de-tokenizer each task prefers; without it, that for reconstruction, or the only one."""
 DEFAULT_LANGUAGE_MODEL = "default"
 """Name of the language model for every task that has none of its own."""
+PRETRAINED_LANGUAGE_MODEL = "pretrain"
+"""Name of the released one that the others were tuned from; it serves no task."""
 LANGUAGE_TASKS = {
     "ask": "comprehension",
     "caption": "comprehension",

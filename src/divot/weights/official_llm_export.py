@@ -91,6 +91,7 @@ def _read(folder: Path, layout: dict[str, Any]) -> LanguageModelFiles:
     foreign += [f"{config.queries} queries"] * (config.queries != "bidirectional")
     foreign += ["a LoRA that is not merged"] * (folder / "adapter").is_dir()
     foreign += ["a chat template"] * config.uses_chat_template
+    foreign += ["plans"] * config.plans
     axes = own["token_axes"]
     foreign += ["token statistics"] * (
         bool(own["token_mean"].any()) or not torch.equal(axes, torch.eye(len(axes)))

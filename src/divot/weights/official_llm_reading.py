@@ -184,7 +184,9 @@ class _Reading:
             cause = f"is not for tokens of width {tokens.token_width}, those of the tokenizer beside it"
             raise CheckpointError(self._agent.path, cause, "Take all files from the same release")
         head = HeadConfig("gmm", num_components=count)
-        return LanguageModelConfig(token_width=width, num_tokens=tokens.num_tokens, head=head)
+        return LanguageModelConfig(
+            token_width=width, num_tokens=tokens.num_tokens, head=head, official_prompts=True
+        )
 
     def _account_backbone(self, found: LanguageModelConversion, weights: Mapping[str, Tensor]) -> None:
         for place, names, parts in self._files:
