@@ -70,6 +70,19 @@ def test_generate_writes_clips_records_and_a_sheet(run, model, tmp_path):
     assert (tmp_path / "a_red_star_seed3.mp4").read_bytes() == first
 
 
+def test_a_story_goes_on_where_it_is(run, model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = ("--clips", "1", "--steps", "1", "-q", *model)
+    assert run("story", "Tell of a star.", "-o", "mine", *asked)[0] == 0
+    first = (tmp_path / "mine" / "story.json").read_text()
+    code, _, err = run("story", "--continue", "mine", *asked)
+    assert code == 0, err
+    assert not (tmp_path / "out").exists()
+    told, goes_on = json.loads(first), json.loads((tmp_path / "mine" / "story.json").read_text())
+    assert len(goes_on["clips"]) == len(told["clips"]) + 1
+    assert goes_on["clips"][: len(told["clips"])] == told["clips"]
+
+
 def test_generate_joins_clips_to_a_film(run, model, tmp_path):
     asked = ("generate", "a red star", "--clips", "2", "--steps", "3", "-o", tmp_path, *model)
     code, out, err = run(*asked, "--seam", "hold", "--json")

@@ -77,6 +77,7 @@ def test_clips_are_spread_evenly_over_a_long_video(tmp_path):
     samples = source(tmp_path, [{"video": "a.mp4", "caption": "x", "questions": [["q", "a"]]}], {"a.mp4": 40})
     assert told(samples.record(0, 16, 4)) == [0.0, 0.1, 0.2, 0.3]
     assert told(samples.record(0, 16, 1)) == [0.0]
+    assert told(samples.record(0, 16, 1, at=0.5)) == [0.2]
     record = samples.record(0, 16, 100)
     assert record.num_clips == 40
     assert (record.captions, record.questions) == (("x",), (("q", "a"),))

@@ -229,6 +229,16 @@ def test_what_has_no_effect_on_a_draw_is_refused(head, asked):
         settled(small_lm(head), TokenSampling(**asked))
 
 
+def test_guidance_without_a_chance_is_refused_and_left_out_where_the_model_names_it():
+    lm = small_lm("gmm")
+    lm.config = dataclasses.replace(lm.config, temperature=0.0, component_temperature=0.0)
+    with pytest.raises(RecipeError, match="text_guidance"):
+        settled(lm, TokenSampling(text_guidance=2.0))
+    assert settled(lm, TokenSampling(text_guidance=2.0, temperature=0.1)).text_guidance == 2.0
+    lm.config = dataclasses.replace(lm.config, text_guidance=3.0)
+    assert settled(lm, TokenSampling()).text_guidance == 1.0
+
+
 @pytest.mark.parametrize("keeps_places", [False, True])
 def test_autoregressive_tokens_follow_from_those_written(keeps_places):
     lm = small_lm("regression", "autoregressive", keeps_places=keeps_places)

@@ -36,6 +36,12 @@ def test_animations_keep_the_time_of_each_frame(tmp_path: Path, suffix: str):
         assert numbers_shown(reader.frames_at([4, 1, 3, 0])) == [4, 1, 3, 0]
 
 
+def test_frames_that_ask_for_too_little_time_are_shown_as_long_as_in_browsers(tmp_path: Path):
+    with VideoReader(save_animation(tmp_path / "a.gif", [10, 20, 10])) as reader:
+        np.testing.assert_allclose(reader.times_s, [0, 0.1, 0.12])
+        assert reader.duration_s == pytest.approx(0.22)
+
+
 def test_a_picture_is_told_by_its_content_not_its_name(tmp_path: Path):
     Image.fromarray(frame_showing(9)).save(tmp_path / "a.mp4", format="PNG")
     with VideoReader(tmp_path / "a.mp4") as reader:

@@ -244,3 +244,21 @@ def test_real_clips_match_a_plain_decode(name: str, num_frames: int, rate_fps: i
         assert (reader.num_frames, reader.rate_fps) == (num_frames, rate_fps)
         for number, frame in zip(wanted, reader.frames_at(wanted), strict=True):
             np.testing.assert_array_equal(frame, plain[number])
+
+
+def test_what_is_transparent_is_white(tmp_path: Path):
+    shown = np.full((16, 16, 4), (200, 40, 40, 255), np.uint8)
+    shown[:8, :, 3], shown[8, :, 3] = 0, 127
+    with av.open(str(tmp_path / "a.mov"), "w") as container:
+        stream = container.add_stream("qtrle", rate=8)
+        stream.width, stream.height, stream.pix_fmt = 16, 16, "argb"
+        for _ in range(4):
+            container.mux(
+                stream.encode(av.VideoFrame.from_ndarray(shown, format="rgba").reformat(format="argb"))
+            )
+        container.mux(stream.encode())
+    with VideoReader(tmp_path / "a.mov") as reader:
+        (frame,) = reader.frames_at([2])
+    assert frame[0, 0].tolist() == [255, 255, 255]
+    assert frame[15, 0].tolist() == [200, 40, 40]
+    np.testing.assert_allclose(frame[8, 0], [228, 148, 148], atol=1)

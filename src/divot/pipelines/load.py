@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from typing import Any, TypedDict
 
 import torch
@@ -10,6 +11,10 @@ import torch
 from divot.config.errors import CheckpointError, RecipeError
 from divot.config.models import DetokenizerConfig, SamplerConfig, TokenizerConfig
 from divot.detokenizer.sampler import SOLVERS
+
+# Sampling begins with noise alone: where the first time is before this share of the schedule, much of it stays.
+_LATE_ENOUGH = 0.7
+log = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -118,6 +123,12 @@ def resolve_sampler(
     wanted["num_corrections"] = corrections
     settings = dataclasses.replace(config.sampler, **{k: v for k, v in wanted.items() if v is not None})
     if settings.solver == "ddim":
+        if steps is not None and settings.spacing != "trailing" and steps < 1 / (1 - _LATE_ENOUGH):
+            log.warning(
+                "%d %s steps begin late in the schedule, and noise stays in the frames: take 4 or more",
+                steps,
+                settings.spacing,
+            )
         return settings
     if eta is not None:
         cause = f"{eta} means nothing to the solver {settings.solver}"
