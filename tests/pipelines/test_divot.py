@@ -156,9 +156,13 @@ def test_options_out_of_range_are_refused(divot, model_folder):
         Divot.from_pretrained(model_folder, dtype="int8")
 
 
-def test_only_ddim_knows_eta_and_the_official_spacing():
+def test_only_ddim_knows_eta_and_the_official_spacing(caplog):
     config = DetokenizerConfig(sampler=SamplerConfig(spacing="uniform", eta=1.0))
     assert resolve_sampler(config, eta=0.5).eta == 0.5
+    resolve_sampler(config, steps=4)
+    assert not caplog.text
+    resolve_sampler(config, steps=3)
+    assert "take 4 or more" in caplog.text
     with pytest.raises(RecipeError, match=r"0\.5 means nothing to the solver euler"):
         resolve_sampler(config, solver="euler", eta=0.5)
     settings = resolve_sampler(config, solver="euler")
