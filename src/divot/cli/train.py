@@ -209,7 +209,7 @@ def _command(stage: str, summary: str) -> Callable[..., None]:
         is_draft = dry_run or plan
         changes = {"stage": stage, **changes}
         config = read_recipe(recipe or _usual_recipe(stage, changes), changes, is_draft)
-        if videos is not None and "world_share" not in changes["data"] and config.data.world_share > 0:
+        if recipe is None and videos and "world_share" not in changes["data"] and config.data.world_share > 0:
             share = f"{config.data.world_share:.0%} of each batch is of Sprite World, the rest of {videos}"
             log.warning("%s: --set data.world_share=0 leaves it out", share)
         if device not in ("auto", "cpu"):
