@@ -195,6 +195,24 @@ def test_without_a_recipe_the_sizes_are_those_of_the_model_that_the_run_begins_w
     assert "preset: tiny" in run(*asked, "--preset", "tiny")[1]
 
 
+def test_videos_beside_sprite_world_are_told_of(run, tmp_path, caplog):
+    asked = (
+        "train",
+        "tokenizer",
+        tmp_path / "run",
+        "--init-model",
+        "tiny",
+        "--videos",
+        tmp_path,
+        "--dry-run",
+    )
+    assert run(*asked)[0] == 0
+    assert "87% of each batch is of Sprite World" in caplog.text
+    caplog.clear()
+    assert run(*asked, "--set", "data.world_share=0.5")[0] == 0
+    assert not caplog.text
+
+
 def test_demo_says_where_the_page_is(run, model, tmp_path, video_file):
     shutil.copy(video_file, tmp_path / "my film.mp4")
     code, out, _ = run(

@@ -93,6 +93,7 @@ def test_random_weights_know_nothing_and_the_files_say_so(model, tmp_path):
     assert scores.measures["generation_all"].mean == 0.0
     paths = write_world_report(scores, tmp_path / "w.json")
     values = json.loads(paths[0].read_text())
+    assert values["run"]["detokenizers"] == {"generate": model.folder.detokenizer_hash("reconstruction")}
     assert {
         "questions",
         "questions_by_kind",

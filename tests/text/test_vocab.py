@@ -1,5 +1,6 @@
 """The special tokens for video: 262 of them, and on Mistral's tokenizer behind its 32000 pieces."""
 
+import dataclasses
 import random
 import sys
 
@@ -109,6 +110,19 @@ def test_mistral_comes_back_from_tokenizer_json_alone(mistral, pieces, tmp_path,
     text = "[INST]  Two spaces <frame> é [/INST]"
     assert again.encode(text) == mistral.encode(text)
     assert again.decode(again.encode("Hello  world", add_special_tokens=False)) == "Hello  world"
+
+
+def test_official_requests_have_the_ids_of_the_whole_text_in_sentencepiece(mistral, pieces):
+    builder = SequenceBuilder(mistral, num_tokens=2)
+    asked = [Turn("What happens?", "A cat.", clips=1), Turn("And then?", "It sleeps.")]
+    wanted = [1, *pieces.encode("[INST] "), 32002, 32004, 32006, 32007, 32005, 32003]
+    wanted += [*pieces.encode("What happens? [/INST]\n"), *pieces.encode("A cat.")]
+    wanted += [*pieces.encode("\n[INST] And then? [/INST]\n"), *pieces.encode("It sleeps."), 2]
+    assert builder.build(conversation(asked, is_official=True)).ids == wanted
+    # As the official scripts have it: one text, from which the places of clips are split off.
+    text = "[INST] <vid><frame><frame_00000><frame_00001></frame></vid>What happens? [/INST]\n"
+    first = conversation([dataclasses.replace(asked[0], answer=None)], is_official=True)
+    assert builder.build(first).ids == mistral.encode(text)
 
 
 def test_caption_request_in_ids_of_mistral(mistral, pieces):

@@ -197,6 +197,25 @@ def test_a_language_model_takes_the_place_of_all_or_of_its_own_name(config, tmp_
     assert folder.language_model_name("generate") == name
 
 
+def test_later_stages_begin_with_the_pretrained_model(config, tmp_path):
+    begun = shutil.copytree(config.init_model, tmp_path / "begun")
+    lm = ModelFolder.open(begun).language_model()
+    torch.nn.init.constant_(lm.head.layers[0].bias, 3.0)
+    add_language_model(begun, "pretrain", lm)
+    language = dataclasses.replace(config.language, name="generation")
+    stage = LanguageStage(dataclasses.replace(config, init_model=str(begun), language=language))
+    assert (stage.module.lm.head.layers[0].bias == 3).all()
+
+
+def test_a_new_language_model_beside_an_old_one_is_told(config, monkeypatch, caplog):
+    monkeypatch.setattr("divot.train.lm_start.NUM_CORPUS_CLIPS", 10)
+    monkeypatch.setattr("divot.train.lm_start.NUM_STATISTICS_CLIPS", 4)
+    LanguageStage(config)
+    assert not caplog.text
+    LanguageStage(dataclasses.replace(config, language=dataclasses.replace(config.language, is_new=True)))
+    assert "(default) are left out: language.is_new=false" in caplog.text
+
+
 def test_an_unknown_name_and_settings_for_other_queries_are_refused(config):
     for change, named in (
         ({"name": "foo"}, "language.name"),
@@ -323,10 +342,10 @@ def test_lora_alone_is_trained_and_merges_to_the_same_answers(config, tmp_path):
 def test_a_new_language_model_begins_with_its_own_words_and_statistics(
     model_folder, config, tmp_path, monkeypatch
 ):
-    from divot.train import lm_stage
+    from divot.train import lm_start
 
-    monkeypatch.setattr(lm_stage, "NUM_CORPUS_CLIPS", 10)
-    monkeypatch.setattr(lm_stage, "NUM_STATISTICS_CLIPS", 4)
+    monkeypatch.setattr(lm_start, "NUM_CORPUS_CLIPS", 10)
+    monkeypatch.setattr(lm_start, "NUM_STATISTICS_CLIPS", 4)
     settings = dataclasses.replace(config, init_model=str(model_folder), num_steps=1)
     train(settings, tmp_path / "run", use_cpu=True)
     lm = ModelFolder.open(tmp_path / "run" / "model").language_model()
@@ -443,6 +462,16 @@ def test_a_run_on_a_store_alone_needs_no_tokenizer_and_goes_on_as_if_never_stopp
     train(settings, tmp_path / "run", use_cpu=True)
     ours, theirs = weights(tmp_path / "run"), weights(tmp_path / "unbroken")
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_store_of_other_clips_than_training_reads_is_told(annotated, tmp_path, caplog):
+    LanguageStage(annotated)
+    assert not caplog.text
+    divot = Divot.from_pretrained(annotated.init_model, device="cpu")
+    encode_videos(divot, list_videos([annotated.data.videos]), tmp_path / "store", fit="letterbox")
+    language = dataclasses.replace(annotated.language, tokens=str(tmp_path / "store"))
+    LanguageStage(dataclasses.replace(annotated, language=language))
+    assert "was made with --fit letterbox" in caplog.text
 
 
 def test_a_store_of_another_tokenizer_is_refused(annotated, other_model_folder, tmp_path):

@@ -97,6 +97,7 @@ def test_whole_release_comes_in_and_goes_back_with_the_same_bits(dtype, tmp_path
     assert torch.equal(lm.head.layers[2].bias, agent["output_resampler.proj.2.bias"].float())
     assert lm.config.head.num_components == 2
     assert (lm.config.num_tokens, lm.config.token_width) == (6, 8)
+    assert lm.config.official_prompts
     assert not lm.token_mean.any()
     assert torch.equal(lm.token_axes, torch.eye(8))
 
@@ -437,6 +438,11 @@ def test_language_model_that_the_official_code_does_not_know_is_not_written(tmp_
     lm.set_token_statistics(torch.randn(4, 6, 8))
     own_model(tmp_path, lm=lm)
     with pytest.raises(CheckpointError, match="token statistics"):
+        convert_to_official(tmp_path / "m", tmp_path / "out")
+    lm = small_language_model()
+    lm.take_plans(True)
+    own_model(tmp_path, lm=lm)
+    with pytest.raises(CheckpointError, match="has plans"):
         convert_to_official(tmp_path / "m", tmp_path / "out")
     own_model(tmp_path, name="default")
     with pytest.raises(CheckpointError, match="the language model 'default'"):

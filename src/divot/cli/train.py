@@ -209,9 +209,6 @@ def _command(stage: str, summary: str) -> Callable[..., None]:
         is_draft = dry_run or plan
         changes = {"stage": stage, **changes}
         config = read_recipe(recipe or _usual_recipe(stage, changes), changes, is_draft)
-        if recipe is None and videos and "world_share" not in changes["data"] and config.data.world_share > 0:
-            share = f"{config.data.world_share:.0%} of each batch is of Sprite World, the rest of {videos}"
-            log.warning("%s: --set data.world_share=0 leaves it out", share)
         if device not in ("auto", "cpu"):
             raise RecipeError(
                 "--device", f"is {device!r}", "Give auto or cpu; CUDA_VISIBLE_DEVICES picks a GPU"
@@ -220,6 +217,10 @@ def _command(stage: str, summary: str) -> Callable[..., None]:
         is_first = os.environ.get("RANK", "0") == "0"
         quiet = quiet or not is_first
         screen = Screen(as_json and is_first, quiet)
+        share = config.data.world_share
+        if is_first and recipe is None and videos and share > 0 and "world_share" not in changes["data"]:
+            told = f"{share:.0%} of each batch is of Sprite World, the rest of {videos}"
+            log.warning("%s: --set data.world_share=0 leaves it out", told)
         if is_draft:
             _outlook(screen, config, plan)
             return

@@ -12,8 +12,8 @@ from divot.config.errors import CheckpointError, RecipeError
 from divot.config.models import DetokenizerConfig, SamplerConfig, TokenizerConfig
 from divot.detokenizer.sampler import SOLVERS
 
-# Frames begin as noise alone: where the first time has less noise than this share of the schedule, much of it stays.
-_LEAST_START = 0.7
+# Frames begin as noise alone; fewer steps that are not `trailing` begin before three quarters of the schedule.
+_FEWEST_STEPS = 4
 log = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -123,11 +123,12 @@ def resolve_sampler(
     wanted["num_corrections"] = corrections
     settings = dataclasses.replace(config.sampler, **{k: v for k, v in wanted.items() if v is not None})
     if settings.solver == "ddim":
-        if steps is not None and settings.spacing != "trailing" and steps < 1 / (1 - _LEAST_START):
+        if steps is not None and settings.spacing != "trailing" and steps < _FEWEST_STEPS:
             log.warning(
-                "%d %s steps begin past much of the schedule, so noise stays in the frames: take 4 or more",
+                "%d %s steps begin past much of the schedule, so noise stays in the frames: take %d or more",
                 steps,
                 settings.spacing,
+                _FEWEST_STEPS,
             )
         return settings
     if eta is not None:

@@ -58,9 +58,9 @@ IMAGE_CAPTION_REQUESTS: tuple[str, ...] = (
     "Say in a sentence what the image shows.",
 )
 
-# What the released models were asked for clips with, in the official scripts.
-OFFICIAL_REQUESTS = {False: "Generate a video of {caption}", True: "Generate an image of {caption}"}
-"""Of a video, and of an image."""
+OFFICIAL_VIDEO_REQUEST = "Generate a video of {caption}"
+OFFICIAL_IMAGE_REQUEST = "Generate an image of {caption}"
+"""What the released models are asked for clips with. Source: TencentARC/Divot at 675afcc, eval_Divot_video_gen.py."""
 
 STORY_FROM_CLIP = "Let the story begin with this clip. {instruction}"
 
@@ -95,40 +95,33 @@ def conversation(
         turns: in order.
         chat_tokenizer: takes its chat template instead of [INST] ... [/INST].
         is_official: with the spaces and line breaks of the released models, and an end after the last answer alone.
+            Source: TencentARC/Divot at 675afcc, src/data/control_video.py and the scripts in src/tools.
 
     Raises:
         CheckpointError: if its chat template cannot be taken apart turn by turn.
     """
     if chat_tokenizer is not None:
         return _with_chat_template(turns, chat_tokenizer)
-    return _official(turns) if is_official else _ours(turns)
+    return _bracketed(turns, is_official)
 
 
-def _ours(turns: Many[Turn]) -> list[Segment]:
-    segments: list[Segment] = []
-    for turn in turns:
-        segments += (
-            _asked(turn, INSTRUCTION_START, INSTRUCTION_END)
-            if turn.clips
-            else [Words(f"{INSTRUCTION_START} {turn.request} {INSTRUCTION_END}")]
-        )
-        segments += _answer(turn)
-    return segments
-
-
-def _official(turns: Many[Turn]) -> list[Segment]:
+def _bracketed(turns: Many[Turn], is_official: bool) -> list[Segment]:
+    line = "\n" if is_official else ""
     segments: list[Segment] = []
     for number, turn in enumerate(turns):
-        start, end = "\n" * (number > 0) + INSTRUCTION_START, f"{INSTRUCTION_END}\n"
-        # All of a request was one text there, so the space before a clip is a piece.
-        segments += _asked(turn, f"{start} ", end) if turn.clips else [Words(f"{start} {turn.request} {end}")]
-        answer = _answer(turn)
-        segments += answer if number == len(turns) - 1 else answer[:-1]
+        start, asked = (
+            f"{line if number else ''}{INSTRUCTION_START}",
+            f"{turn.request} {INSTRUCTION_END}{line}",
+        )
+        if turn.clips:
+            # The official scripts make pieces of a request as one text, with the space before its clips.
+            before = f"{start} " if is_official else start
+            segments += [Words(before), ReadClips(turn.clips, turn.is_image), Words(asked)]
+        else:
+            segments.append(Words(f"{start} {asked}"))
+        is_last = number == len(turns) - 1
+        segments += [one for one in _answer(turn) if is_last or not is_official or not isinstance(one, End)]
     return segments
-
-
-def _asked(turn: Turn, start: str, end: str) -> list[Segment]:
-    return [Words(start), ReadClips(turn.clips, turn.is_image), Words(f"{turn.request} {end}")]
 
 
 def _answer(turn: Turn) -> list[Segment]:
@@ -227,7 +220,8 @@ def video_request(
     """A request for a clip (or an image) that shows what the caption says; rng chooses the wording, None the first,
     which may be that of the released models."""
     wordings = IMAGE_REQUESTS if is_image else VIDEO_REQUESTS
-    wordings = (OFFICIAL_REQUESTS[is_image], *wordings) if is_official else wordings
+    if is_official:
+        wordings = (OFFICIAL_IMAGE_REQUEST if is_image else OFFICIAL_VIDEO_REQUEST, *wordings)
     return (wordings[0] if rng is None else rng.choice(wordings)).format(caption=caption)
 
 

@@ -45,7 +45,7 @@ from divot.train.adapt_batch import AdaptationBatch, AdaptationDataset, to_adapt
 from divot.train.adapt_cache import TokenCache
 from divot.train.batches import sample_chance
 from divot.train.diffusion_stage import NUM_SHOWN, denoising_loss, load_critic, save_detokenizer
-from divot.train.lm_stage import language_dataset
+from divot.train.lm_start import language_dataset
 from divot.train.stage import Stage
 from divot.video.clips import SEEN_FRAMES
 from divot.video.transform import signed, to_uint8

@@ -173,12 +173,12 @@ def load_critic(model: str | None, detokenizer: VideoDetokenizer) -> ShapeCritic
     if critic.config.latent_channels != wanted:
         cause = f"reads latents of {critic.config.latent_channels} channels, and the model has {wanted}"
         raise CheckpointError(model, cause, remedy)
-    if not _draw_alike(ModelFolder.open(model).detokenizer("reconstruct").vae, detokenizer.vae):
+    if not _same_weights(ModelFolder.open(model).detokenizer("reconstruct").vae, detokenizer.vae):
         raise CheckpointError(model, "has a critic that reads the latents of another autoencoder", remedy)
     return critic
 
 
-def _draw_alike(one: nn.Module, other: nn.Module) -> bool:
+def _same_weights(one: nn.Module, other: nn.Module) -> bool:
     """Whether two modules have the same weights, but for the rounding of a file."""
     ours, theirs = one.state_dict(), other.state_dict()
     return ours.keys() == theirs.keys() and all(

@@ -32,7 +32,8 @@ from divot.train.adapt_stage import TASK, AdaptationModule
 from divot.train.critic_stage import CriticModule, new_critic
 from divot.train.diffusion_stage import DiffusionModule, critic_folder
 from divot.train.distill_stage import DistillationModule
-from divot.train.lm_stage import LanguageModule, wanted_connector
+from divot.train.lm_stage import LanguageModule
+from divot.train.lm_start import begins_anew, first_language_model, wanted_connector
 from divot.train.muon import Muon
 from divot.train.optimizers import build_optimizers
 from divot.train.stage import build_stage
@@ -172,11 +173,11 @@ def _language_model(config: TrainConfig, folder: ModelFolder | None, tokenizer: 
     """The language model that the stage begins with; of a new one the words are as many as it may learn."""
     language, sizes = config.language, preset(config.preset).lm
     head = replace(sizes.head, kind=language.head or sizes.head.kind)
-    begins_anew = language.is_new or language.backbone is not None
     if config.init_lm is not None:
         folder = ModelFolder.open(config.init_lm)
-    if folder is not None and folder.contents.language_models and not begins_anew:
-        name = folder.language_model_name(TASK if config.stage == "adapt" else "chat")
+    if folder is not None and folder.contents.language_models and not begins_anew(config):
+        is_adapted = config.stage == "adapt"
+        name = folder.language_model_name(TASK) if is_adapted else first_language_model(config, folder)
         place = folder.path / folder.contents.language_models[name]
         lm = _of_backbone(_settings(LanguageModelConfig, place), place / BACKBONE_FOLDER)
         if config.init_lm is not None:

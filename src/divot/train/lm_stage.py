@@ -6,39 +6,30 @@ Letters: C clips, F frames that the tokenizer sees, S pixels.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from collections.abc import Sequence as Many
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
-from transformers import PreTrainedTokenizerBase
 
-from divot.config.errors import CheckpointError, DataError, RecipeError
+from divot.config.errors import CheckpointError, RecipeError
 from divot.config.files import write_text
 from divot.config.language import LanguageConfig
-from divot.config.models import ConnectorConfig, LanguageModelConfig
-from divot.config.presets import preset
 from divot.config.training import TrainConfig
-from divot.data.clips import to_batch
-from divot.data.tasks import LanguageDataset, LanguageSample, world_corpus
-from divot.data.tokens import TokenStore
-from divot.lm.backbone import load_backbone, load_words
 from divot.lm.batch import LanguageBatch
 from divot.lm.generate import Dialogue
 from divot.lm.model import DivotLM
 from divot.lm.sampling import TextSampling
-from divot.text import Turn, conversation
-from divot.text.pieces import learn_pieces
 from divot.text.sequence import IGNORED, Sequence
 from divot.tokenizer import VideoTokenizer
 from divot.train.lm_batch import MAX_GROUPS, TrainingBatch, to_training_batch
+from divot.train.lm_start import language_dataset, starting_language_model, token_store
 from divot.train.stage import Stage
 from divot.video.transform import signed
-from divot.weights.contents import DEFAULT_LANGUAGE_MODEL, LANGUAGE_TASKS, PRETRAINED_LANGUAGE_MODEL
+from divot.weights.contents import DEFAULT_LANGUAGE_MODEL, LANGUAGE_TASKS
 from divot.weights.store import (
     ModelFolder,
     add_language_model,
@@ -46,13 +37,9 @@ from divot.weights.store import (
     remove_parts,
 )
 
-# Texts that a new tokenizer's pieces, and clips that the tokens' units are taken from.
-NUM_CORPUS_CLIPS, NUM_STATISTICS_CLIPS = 1500, 256
 NUM_SHOWN = 4
 # Of frames that are encoded at once: what the tokenizer makes on its way to their tokens is many times as large.
 MAX_ENCODED_BYTES = 24 * 2**20
-# The corpus is about words alone: the smallest frames will do.
-CORPUS_SIZE_PX = 16
 log = logging.getLogger(__name__)
 
 
@@ -131,36 +118,6 @@ class LanguageModule(nn.Module):
         return loss, measures
 
 
-def language_dataset(
-    config: TrainConfig,
-    lm: DivotLM,
-    size_px: int,
-    length: int,
-    rejects_file: Path | None,
-    tokens: Mapping[str, TokenStore] | None = None,
-) -> LanguageDataset:
-    """The samples of a run in the words of this model; arguments as of `LanguageDataset`."""
-    chat: PreTrainedTokenizerBase | None = lm.tokenizer if lm.config.uses_chat_template else None
-    builder = lm.builder(config.language.max_length)
-    has_plans, is_official = lm.config.plans, lm.config.official_prompts
-    return LanguageDataset(
-        config, builder, size_px, length, chat, rejects_file, tokens, has_plans, is_official
-    )
-
-
-def wanted_connector(config: TrainConfig) -> ConnectorConfig | None:
-    """Sizes of the connector that the settings want, of depth 0 for none; None where they leave it open."""
-    if config.language.connector is None:
-        return None
-    if not config.language.connector:
-        return ConnectorConfig()
-    sizes = preset(config.preset).lm.connector
-    if not sizes.depth:
-        cause = f"is true, and the preset {config.preset!r} has no sizes of one"
-        raise RecipeError("language.connector", cause, "Leave it out")
-    return sizes
-
-
 class LanguageStage(Stage):
     """Trains a language model under a frozen tokenizer, whole or through a LoRA.
 
@@ -180,15 +137,8 @@ class LanguageStage(Stage):
             raise RecipeError("language.name", f"is {config.language.name!r}", remedy)
         tokenizer = self.folder.tokenizer()
         stores = {source.tokens for source in config.sources if source.tokens is not None}
-        self.tokens = {folder: self._token_store(folder) for folder in stores}
-        lm = self._language_model(tokenizer)
-        if config.language.is_new and (left := self.folder.contents.language_models):
-            log.warning(
-                "The language model begins with random weights, and those of %s (%s) are left out: "
-                "language.is_new=false goes on from them",
-                self.folder.source,
-                ", ".join(left),
-            )
+        self.tokens = {place: token_store(place, self.folder) for place in stores}
+        lm = starting_language_model(config, self.folder, tokenizer, self.tokens)
         if config.language.plans is not None:
             lm.take_plans(config.language.plans)
         for setting in ("unseen_share", "token_noise"):
@@ -207,113 +157,6 @@ class LanguageStage(Stage):
         if config.language.lora.rank:
             lm.add_lora(config.language.lora)
         self.module = LanguageModule(tokenizer, lm, config.language)
-
-    def _token_store(self, folder: str) -> TokenStore:
-        store, model = TokenStore(folder), self.config.init_model
-        made_by, wanted = store.manifest.tokenizer_hash, self.folder.tokenizer_hash
-        if made_by != wanted:
-            raise DataError(
-                store.folder,
-                f"holds tokens of tokenizer {made_by} ({store.manifest.model}), not of {wanted} ({model})",
-                f"Encode the videos with `divot encode VIDEOS --model {model} -o STORE`",
-            )
-        settings = store.manifest.settings
-        usual = {"fit": "crop", "sampling": "consecutive"}
-        other = {name: settings[name] for name, value in usual.items() if settings.get(name, value) != value}
-        if other:
-            log.warning(
-                "%s was made with %s; without a store videos are cropped, and cut into consecutive clips",
-                store.folder,
-                ", ".join(f"--{name} {value}" for name, value in other.items()),
-            )
-        return store
-
-    def _language_model(self, tokenizer: VideoTokenizer) -> DivotLM:
-        language = self.config.language
-        begins_anew = language.is_new or language.backbone is not None
-        sizes = preset(self.config.preset).lm
-        head = replace(
-            sizes.head,
-            kind=language.head or sizes.head.kind,
-            prediction=language.prediction or sizes.head.prediction,
-            cosine_weight=(
-                sizes.head.cosine_weight if language.cosine_weight is None else language.cosine_weight
-            ),
-            added_variance=(
-                sizes.head.added_variance if language.added_variance is None else language.added_variance
-            ),
-        )
-        other = self.config.init_lm
-        if other is not None or (self.folder.contents.language_models and not begins_anew):
-            folder = self.folder if other is None else ModelFolder.open(other)
-            # Where there is none of the name, the paper's later stages begin with the pre-trained one.
-            wanted = (language.name, PRETRAINED_LANGUAGE_MODEL)
-            lm = folder.language_model(
-                next((name for name in wanted if name in folder.contents.language_models), None)
-            )
-            ours, theirs = ((one.config.num_tokens, one.config.token_width) for one in (tokenizer, lm))
-            if ours != theirs and other is None:
-                raise CheckpointError(
-                    self.folder.source,
-                    f"has a language model of {theirs[0]} tokens of width {theirs[1]} a clip, the tokenizer gives "
-                    f"{ours[0]} of width {ours[1]}",
-                    f"Set init_lm={self.config.init_model}: it keeps its words, and learns these tokens anew",
-                )
-            if ours != theirs:
-                lm.take_new_tokens(*ours)
-            if language.head is not None:
-                lm.take_new_head(head)
-            lm.take_writing(language.queries, wanted_connector(self.config))
-            if language.added_variance is not None:
-                lm.take_added_variance(language.added_variance)
-            if other is not None:
-                self._measure_tokens(lm, tokenizer, keeps_axes=ours == theirs)
-            return lm
-        settings = replace(
-            sizes,
-            token_width=tokenizer.config.token_width,
-            num_tokens=tokenizer.config.num_tokens,
-            head=head,
-            connector=wanted_connector(self.config) or sizes.connector,
-            queries=language.queries or sizes.queries,
-            plans=sizes.plans if language.plans is None else language.plans,
-        )
-        lm = self._new_language_model(settings)
-        self._measure_tokens(lm, tokenizer)
-        return lm
-
-    def _measure_tokens(self, lm: DivotLM, tokenizer: VideoTokenizer, keeps_axes: bool = False) -> None:
-        if lm.config.has_token_statistics:
-            count = NUM_STATISTICS_CLIPS
-            # What is said without a clip has no tokens to measure.
-            seeing = replace(self.config, language=replace(self.config.language, blind_share=0.0))
-            dataset = language_dataset(seeing, lm, tokenizer.config.frame_size, count, None, self.tokens)
-            tokens = [_sample_tokens(tokenizer, dataset[number]) for number in range(count)]
-            lm.set_token_statistics(torch.cat(tokens), keeps_axes)
-
-    def _new_language_model(self, settings: LanguageModelConfig) -> DivotLM:
-        language = self.config.language
-        if language.backbone is None and language.lora.rank:
-            raise RecipeError(
-                "language.lora.rank",
-                f"is {language.lora.rank}, but the language model begins with random weights, which a LoRA leaves as "
-                "they are",
-                "Set language.backbone=FOLDER of a pre-trained one, or language.lora.rank=0",
-            )
-        if language.backbone is not None:
-            words = load_words(language.backbone)
-            wanted = language.uses_chat_template
-            has_template = bool(words.chat_template) if wanted is None else wanted
-            tasks = [language.tasks, *(part.tasks or {} for part in language.mixture)]
-            if has_template and language.max_questions > 1 and any(one.get("question") for one in tasks):
-                # Before the run, and not in its middle.
-                conversation([Turn("a", "b"), Turn("c", "d")], words)
-            backbone = load_backbone(language.backbone)
-            return DivotLM(replace(settings, uses_chat_template=has_template), backbone, words)
-        seed, size_px = self.config.data.world_seed, CORPUS_SIZE_PX
-        corpus = world_corpus(seed, NUM_CORPUS_CLIPS, size_px, settings.plans)
-        words = learn_pieces(corpus, language.vocab_size)
-        return DivotLM.new(settings, words)
 
     def data(self, length: int, rejects_file: Path) -> tuple[Any, Callable[[list[Any]], Any]]:
         """Sequences of the tasks, with the frames of their clips."""
@@ -382,11 +225,6 @@ def num_encodings(batch: TrainingBatch) -> int:
 def _encoded_at_once(seen: Tensor) -> tuple[Tensor, ...]:
     """Clips, uint8 [C, F, 3, S, S], in the parts in which they go through the tokenizer."""
     return seen.split(max(1, MAX_ENCODED_BYTES // seen[0].numel())) if len(seen) else ()
-
-
-@torch.no_grad()
-def _sample_tokens(tokenizer: VideoTokenizer, sample: LanguageSample) -> Tensor:
-    return tokenizer(signed(to_batch(list(sample.seen)))) if sample.tokens is None else sample.tokens.float()
 
 
 def _said(lm: DivotLM, batch: LanguageBatch, row: int, clips: Tensor) -> list[str]:

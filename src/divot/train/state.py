@@ -43,8 +43,8 @@ class MovingAverage:
 
     Args:
         module: the module.
-        decay: share of the average that stays in each step; in the first steps less does, so that a short run does not
-            keep the weights that it began with.
+        decay: share of the average that stays in each step; in update n, from 0, at most (1 + n) / (10 + n), so that a
+            short run does not keep the weights that it began with (as TensorFlow's ExponentialMovingAverage does).
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -54,7 +54,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, module: nn.Module, number: int) -> None:
-        """Take trained weights into the average, `number` times after the first; buffers are copied."""
+        """Take trained weights into the average, in update `number`; buffers are copied."""
         kept, trained = (_trained(one) for one in (self.module, module))
         torch._foreach_lerp_(kept, trained, 1 - min(self.decay, (1 + number) / (10 + number)))
         for buffer, new in zip(self.module.buffers(), module.buffers(), strict=True):
